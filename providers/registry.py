@@ -1,0 +1,36 @@
+"""From configuration to providers: kinds are found by the entry point group `pillarbox.providers`."""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from relay.core.errors import Misconfigured
+from relay.core.provider import Provider, ProviderKind
+
+GROUP = "pillarbox.providers"
+
+
+def kinds() -> list[str]:
+    """The names a provider's `type` may have here, plug-ins included."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def kind(name: str) -> ProviderKind:
+    """Raises `Misconfigured` when nothing installed offers that kind."""
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            loaded: ProviderKind = point.load()
+            return loaded
+    raise Misconfigured(f"type {name!r} is not installed (known: {', '.join(kinds())})")
+
+
+def build(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Provider]:
+    """Every configured provider by name. Raises `Misconfigured` naming the provider and the option."""
+    built: dict[str, Provider] = {}
+    for name, options in configured.items():
+        try:
+            rest = {key: value for key, value in options.items() if key != "type"}
+            built[name] = kind(str(options["type"]))(name, rest)
+        except Misconfigured as error:
+            raise Misconfigured(f"providers.{name}: {error}") from None
+    return built

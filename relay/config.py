@@ -1,0 +1,362 @@
+"""Settings: one typed tree from `pillarbox.toml` and the environment, refused as a whole when a part is wrong.
+
+Every value can be given by the environment as `PILLARBOX_<SECTION>__<NAME>`, which wins over the file. A secret
+may be written as `env:NAME` or `file:/path` wherever a provider option is expected; settings print without them.
+"""
+
+import os
+import re
+import socket
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from relay.core.errors import Misconfigured
+from relay.core.retry import Schedule
+
+PREFIX = "PILLARBOX_"
+DEFAULT_FILE = "pillarbox.toml"
+
+Network = IPv4Network | IPv6Network
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """A table of the file. A key nobody knows is an error: a typo must not become a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    """Where the record is kept."""
+
+    #: `sqlite:///path` or `postgresql://user:password@host/name`; empty means SQLite in the data directory
+    url: SecretStr = SecretStr("")
+    #: connections per process on PostgreSQL
+    pool_size: int = Field(default=10, ge=1)
+
+
+class QueueSettings(Section):
+    """Where wake-ups go. Losing them costs seconds, never mail."""
+
+    #: `redis://`, `rediss://`, `valkey://` or `unix://`; empty means the embedded server of `pillarbox up`
+    url: SecretStr = SecretStr("")
+    namespace: str = "pillarbox"
+
+
+class ListenerSettings(Section):
+    """One address on which the SMTP door listens."""
+
+    host: str = "127.0.0.1"
+    port: Port = 2525
+    #: `starttls` needs a certificate to offer it; `implicit` is TLS from the first byte
+    tls: Literal["none", "starttls", "implicit"] = "starttls"
+    certificate: Path | None = None
+    key: Path | None = None
+    #: clients that may use AUTH without TLS
+    plain_auth_from: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+    @model_validator(mode="after")
+    def _certificate_present(self) -> "ListenerSettings":
+        if self.tls == "implicit" and not (self.certificate and self.key):
+            raise ValueError("tls = \"implicit\" needs certificate and key")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
+class SmtpSettings(Section):
+    """The SMTP door."""
+
+    listeners: tuple[ListenerSettings, ...] = (ListenerSettings(),)
+    #: how the door names itself; empty means this host's name
+    hostname: str = ""
+    max_size: Bytes = 25 * MIB  #: octets of one mail
+    max_recipients: int = Field(default=100, ge=1)
+    #: octets of one mail kept in memory; what is larger goes to a temporary file
+    spool_memory: Bytes = 256 * 1024
+    max_header: Bytes = 256 * 1024  #: octets of one header block
+    max_hops: int = Field(default=50, ge=1)  #: Received fields before a mail counts as looping
+    command_timeout: Seconds = 300
+    data_timeout: Seconds = 120  #: without a single octet arriving
+    max_connections: int = Field(default=1000, ge=1)
+    processes: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def name(self) -> str:
+        return self.hostname or socket.gethostname() or "localhost"
+
+
+class ApiSettings(Section):
+    """The REST door."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    #: octets of one request; a body beyond it is answered 413 before it is read
+    max_request: Bytes = 16 * MIB
+    max_body: Bytes = MIB  #: octets of the contract's `body` field
+    processes: int = Field(default=1, ge=1, le=64)
+
+
+class LogSettings(Section):
+    """What the processes say on standard error."""
+
+    format: Literal["auto", "json", "console"] = "auto"  #: auto: console on a terminal, else JSON
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    addresses: Literal["masked", "full"] = "masked"
+
+
+class RetrySettings(Section):
+    """When deferred mail is tried again; see `relay.core.retry`."""
+
+    delays: tuple[Seconds, ...] = tuple(Schedule().delays)
+    give_up_after: Seconds = Schedule().give_up_after
+    jitter: float = Field(default=Schedule().jitter, ge=0, lt=1)
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.delays, self.give_up_after, self.jitter)
+
+
+class DeliverySettings(Section):
+    """The workers."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    #: mails in flight in one worker process
+    concurrency: int = Field(default=256, ge=1)
+    #: of these, kept free for the urgent lane
+    urgent_reserve: int = Field(default=32, ge=0)
+    #: octets of mail bodies in memory in one worker process
+    memory: Bytes = 256 * MIB
+    #: seconds after which a silent worker's mail is given to another
+    lease: Seconds = 60
+    #: crashes of a worker with the same mail in hand before that mail is taken out of the queue
+    poison_after: int = Field(default=3, ge=1)
+    retry: RetrySettings = RetrySettings()
+    #: what an unclear outcome means: try again (a double is possible) or leave it to a human
+    ambiguous: Literal["at_least_once", "at_most_once"] = "at_least_once"
+
+
+class RouteSettings(Section):
+    """Which provider takes a mail."""
+
+    use: str
+
+
+class RoutesSettings(Section):
+    """Which provider takes which mail."""
+
+    #: may be left out while there is only one provider to choose
+    default: RouteSettings | None = None
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    data_dir: Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())] = Path("pillarbox-data")
+    database: DatabaseSettings = DatabaseSettings()
+    queue: QueueSettings = QueueSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    api: ApiSettings = ApiSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    log: LogSettings = LogSettings()
+    #: empty means that mail is captured here for reading, and goes nowhere
+    providers: dict[ProviderName, dict[str, Any]] = Field(default_factory=dict)
+    routes: RoutesSettings = RoutesSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file is passed as init values, so the environment has to come first to win.
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        for name, options in self.providers.items():
+            if not isinstance(options.get("type"), str):
+                raise ValueError(f"providers.{name} needs a type, for example type = \"smtp\"")
+        known = ", ".join(sorted(self.ways_out))
+        if self.routes.default is None and len(self.providers) > 1:
+            raise ValueError(f"routes.default.use is needed to choose between providers ({known})")
+        if self.default_route not in self.ways_out:
+            raise ValueError(f"routes.default.use names {self.default_route!r}, which is no provider ({known})")
+        if self.delivery.urgent_reserve >= self.delivery.concurrency:
+            raise ValueError("delivery.urgent_reserve must be smaller than delivery.concurrency")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url.get_secret_value() or f"sqlite:///{self.data_dir / 'pillarbox.db'}"
+
+    @property
+    def ways_out(self) -> dict[str, dict[str, Any]]:
+        """The providers by name; `capture` stands in while none is configured."""
+        return self.providers or {"capture": {"type": "capture"}}
+
+    @property
+    def default_route(self) -> str:
+        return self.routes.default.use if self.routes.default else next(iter(self.ways_out))
+
+    @property
+    def embedded_queue(self) -> bool:
+        return not self.queue.url.get_secret_value()
+
+
+def load(file: Path | None = None) -> Settings:
+    """The settings of this process: from `file`, else `$PILLARBOX_CONFIG`, else `./pillarbox.toml` if it exists.
+
+    Raises `Misconfigured` with file, line and reason for every fault found.
+    """
+    named = file or (Path(os.environ["PILLARBOX_CONFIG"]) if os.environ.get("PILLARBOX_CONFIG") else None)
+    path = named or Path(DEFAULT_FILE)
+    text = ""
+    if named or path.exists():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise Misconfigured(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise Misconfigured(f"{path}: is not UTF-8 text") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = DEFAULT_FILE) -> Settings:
+    """Settings from the text of a file, with the environment on top; see `load`."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{source}: {error}") from None
+    unknown = _unknown_variables()
+    if unknown:
+        raise Misconfigured("\n".join(unknown))
+    try:
+        return Settings(**tables)
+    except ValidationError as error:
+        raise Misconfigured("\n".join(_explain(error, text, source))) from None
+
+
+def secret(reference: str) -> str:
+    """What a provider option means: `env:NAME` and `file:/path` are looked up, anything else is the value.
+
+    Raises `Misconfigured` when the variable is unset or the file cannot be read.
+    """
+    kind, _, where = reference.partition(":")
+    if kind == "env":
+        try:
+            return os.environ[where]
+        except KeyError:
+            raise Misconfigured(f"the environment variable {where} is not set") from None
+    if kind == "file":
+        try:
+            return Path(where).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Misconfigured(f"{where} cannot be read: {error.strerror}") from None
+    return reference
+
+
+def resolve(options: dict[str, Any]) -> dict[str, Any]:
+    """A provider's options with every secret reference looked up, tables and lists included."""
+
+    def look(item: Any) -> Any:
+        if isinstance(item, str):
+            return secret(item)
+        if isinstance(item, dict):
+            return {key: look(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [look(inner) for inner in item]
+        return item
+
+    return {key: look(item) for key, item in options.items()}
+
+
+def redacted(options: dict[str, Any]) -> dict[str, Any]:
+    """A provider's options as they may be shown: references as written, other values of secret keys hidden."""
+    hidden = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+    return {
+        key: "********"
+        if hidden.search(key) and not str(value).startswith(("env:", "file:"))
+        else value
+        for key, value in options.items()
+    }
+
+
+def _unknown_variables() -> list[str]:
+    """A misspelt variable would silently leave the default in force."""
+    sections = {
+        name.upper(): set(field.annotation.model_fields)
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    plain = {name.upper() for name in Settings.model_fields}
+    faults = []
+    for variable in os.environ:
+        if not variable.startswith(PREFIX) or variable in {"PILLARBOX_CONFIG"}:
+            continue
+        section, _, rest = variable.removeprefix(PREFIX).partition("__")
+        known = section in plain and (
+            not rest or section not in sections or rest.partition("__")[0].lower() in sections[section]
+        )
+        if not known:
+            faults.append(f"environment: {variable} is not a setting")
+    return faults
+
+
+def _explain(error: ValidationError, text: str, source: str) -> list[str]:
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        path = [str(part) for part in fault["loc"]]
+        variable = PREFIX + "__".join(part.upper() for part in path)
+        reason = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            reason = "is not a setting"
+        where = f"{source}:{_line_of(text, path)}" if _line_of(text, path) else source
+        if any(name == variable or name.startswith(variable + "__") for name in os.environ) and path:
+            where = f"environment: {variable}"
+        lines.append(f"{where}: {'.'.join(path)}: {reason}" if path else f"{where}: {reason}")
+    return lines
+
+
+def _line_of(text: str, path: list[str]) -> int | None:
+    """The line of a key, or of the nearest table above it; TOML readers keep no positions."""
+    wanted = [part for part in path if not part.isdigit()]
+    table: list[str] = []
+    best: tuple[int, int] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        head = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        if head:
+            table = [part.strip().strip("\"'") for part in head[1].split(".")]
+        key = re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line)
+        here = table + ([part.strip("\"'") for part in key[1].split(".")] if key else [])
+        depth = 0
+        while depth < min(len(here), len(wanted)) and here[depth] == wanted[depth]:
+            depth += 1
+        if depth and depth == len(here) and (best is None or depth > best[0]):
+            best = (depth, number)
+    return best[1] if best else None

@@ -1,0 +1,207 @@
+"""Bytes of mail: find the header block, read a field, edit one in place, build a mail from parts.
+
+A relayed mail is never parsed and written again, because no generator returns the bytes it was given and a
+signature covers them. Edits touch whole header fields only; everything else is copied.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from relay.core.address import Mailbox, decode_words
+
+_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+(?=[ \t]*:)")
+_MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
+_FOLD_AT = 76
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field by position: `head[start:end]` is the whole field with its line ends."""
+
+    name: bytes  #: lower case
+    start: int
+    colon: int
+    end: int
+
+
+def split_head(data: bytes) -> int:
+    """Where the header block ends: the offset after its blank line, or 0 when `data` opens with the body.
+
+    A mail whose first line is no header field has no header block. Without any blank line the whole of it is
+    header.
+    """
+    if data.startswith(b"\r\n"):
+        return 2
+    if not _NAME.match(data):
+        return 0
+    end = data.find(b"\r\n\r\n")
+    return len(data) if end < 0 else end + 4
+
+
+def scan(head: bytes) -> list[Field]:
+    """The fields of a header block, in order. A line that is neither field nor continuation is skipped."""
+    fields: list[Field] = []
+    start = 0
+    length = len(head)
+    name: bytes | None = None
+    opened = colon = 0
+    while start < length:
+        end = head.find(b"\n", start) + 1 or length
+        if head[start] not in b" \t":
+            if name is not None:
+                fields.append(Field(name, opened, colon, start))
+                name = None
+            found = _NAME.match(head, start, end)
+            if found:
+                name = found[0].lower()
+                opened = start
+                colon = head.index(b":", found.end())
+        start = end
+    if name is not None:
+        fields.append(Field(name, opened, colon, length))
+    return fields
+
+
+def value(head: bytes, field: Field) -> str:
+    """A field's value: unfolded, undecoded words kept, bytes that are not UTF-8 replaced."""
+    raw = head[field.colon + 1 : field.end]
+    return re.sub(rb"\r?\n(?=[ \t])", b"", raw).strip().decode("utf-8", "replace")
+
+
+def values(head: bytes, fields: Iterable[Field], name: bytes) -> list[str]:
+    """Every value of a field, in order; `name` in lower case."""
+    return [value(head, field) for field in fields if field.name == name]
+
+
+def text_value(head: bytes, fields: Iterable[Field], name: bytes) -> str:
+    """The first value of an unstructured field with encoded words decoded; empty when there is none."""
+    for field in fields:
+        if field.name == name:
+            written = value(head, field)
+            return decode_words(written) if "=?" in written else written
+    return ""
+
+
+def without(head: bytes, fields: Sequence[Field], names: frozenset[bytes]) -> bytes:
+    """The header block less every field with one of `names` (lower case)."""
+    if not any(field.name in names for field in fields):
+        return head
+    kept = []
+    position = 0
+    for field in fields:
+        if field.name in names:
+            kept.append(head[position : field.start])
+            position = field.end
+    kept.append(head[position:])
+    return b"".join(kept)
+
+
+def header(name: str, text: str) -> bytes:
+    """An unstructured field: encoded words where needed, folded, ending in CRLF.
+
+    Raises ValueError when `text` has a line break or NUL: a header must not open another.
+    """
+    if any(c in text for c in "\r\n\0"):
+        raise ValueError(f"{name} must not contain line breaks or NUL")
+    plain = text.isascii() and text.isprintable() and not text.startswith((" ", "\t"))
+    if plain and len(name) + 2 + len(text) <= _FOLD_AT:
+        return f"{name}: {text}\r\n".encode("ascii")
+    if plain and "=?" not in text:
+        return _fold(name, text.split(" "))
+    return _fold(name, _encoded_words(text))
+
+
+def address_header(name: str, boxes: Sequence[Mailbox]) -> bytes:
+    """A field of mailboxes, one to a line beyond the first; international names become encoded words."""
+    written = []
+    for box in boxes:
+        if any(c in box.name for c in "\r\n\0"):
+            raise ValueError(f"{name} must not contain line breaks or NUL")
+        if not box.name:
+            written.append(box.address)
+        elif box.name.isascii() and box.name.isprintable():
+            quoted = box.name.replace("\\", "\\\\").replace('"', '\\"')
+            bare = re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+", box.name) and "=?" not in box.name
+            written.append(f"{box.name if bare else f'{chr(34)}{quoted}{chr(34)}'} <{box.address}>")
+        else:
+            written.append(f"{' '.join(_encoded_words(box.name))} <{box.address}>")
+    return f"{name}: {', '.join(written)}\r\n".encode() if len(written) == 1 else (
+        f"{name}: " + ",\r\n ".join(written) + "\r\n"
+    ).encode()
+
+
+def date_value(moment: datetime) -> str:
+    """A Date field's value (RFC 5322 3.3)."""
+    return (
+        f"{_DAYS[moment.weekday()]}, {moment.day:02d} {_MONTHS[moment.month - 1]} {moment.year} "
+        f"{moment:%H:%M:%S} +0000"
+    )
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def text_part(text: str, subtype: str, extra: bytes = b"") -> bytes:
+    """A text part with its own headers, safe for any server: 7bit where the text allows, else quoted-printable."""
+    data = re.sub(r"\r\n|\r|\n", "\r\n", text).encode()
+    longest = max(map(len, data.split(b"\r\n")), default=0)
+    if data.isascii() and b"\0" not in data and longest <= _MAX_LINE:
+        encoding, body = b"7bit", data
+    elif _mostly_ascii(data):
+        encoding, body = b"quoted-printable", _quoted_printable(data)
+    else:
+        encoding, body = b"base64", base64_lines(data)
+    return (
+        b"Content-Type: text/" + subtype.encode() + b"; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: " + encoding + b"\r\n" + extra + b"\r\n" + body
+    )
+
+
+def base64_lines(data: bytes) -> bytes:
+    """Base64 in lines of 76 characters (RFC 2045 6.8)."""
+    return base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+
+def _mostly_ascii(data: bytes) -> bool:
+    return sum(byte > 126 for byte in data[:4096]) * 6 < len(data[:4096])
+
+
+def _quoted_printable(data: bytes) -> bytes:
+    # b2a_qp leaves "." and "From " at line starts alone; SMTP stuffs the dots itself.
+    encoded = binascii.b2a_qp(data.replace(b"\r\n", b"\n"), istext=True)
+    return encoded.replace(b"\n", b"\r\n")
+
+
+def _encoded_words(text: str) -> list[str]:
+    """RFC 2047 B-encoded words of at most 75 characters, cut between characters."""
+    words = []
+    piece = b""
+    for char in text:
+        encoded = char.encode()
+        if len(piece) + len(encoded) > 45:
+            words.append(piece)
+            piece = b""
+        piece += encoded
+    words.append(piece)
+    return [f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in words]
+
+
+def _fold(name: str, words: Iterable[str]) -> bytes:
+    lines = [f"{name}:"]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > _FOLD_AT and lines[-1].strip() and len(lines[-1]) > len(name) + 1:
+            lines.append("")
+        lines[-1] += f" {word}"
+    # A line of blanks only would end the header block for some readers.
+    merged: list[str] = []
+    for line in lines:
+        if merged and not line.strip():
+            merged[-1] += line
+        else:
+            merged.append(line)
+    return ("\r\n".join(merged) + "\r\n").encode("ascii")

@@ -1,0 +1,187 @@
+"""The contract between Pillarbox and a way out. See `providers/README.md` for how to add one.
+
+A provider is told about mail in batches and answers with an outcome for every recipient. It holds no state that
+delivery depends on: what it was asked and what it answered is in the record, not in the provider.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from relay.core.reply import Reply
+
+
+class OutcomeKind(StrEnum):
+    """What became of one recipient's mail at the provider. Routing and retries follow from this alone."""
+
+    ACCEPTED = "accepted"  #: the provider has taken responsibility
+    REJECTED = "rejected"  #: never, for this recipient or this message; another provider would say the same
+    RETRY = "retry"  #: not now; nothing was sent
+    THROTTLED = "throttled"  #: not now, we are too fast; nothing was sent
+    CONFIG = "config"  #: the provider will not serve us until an operator acts: credentials, sender not verified
+    AMBIGUOUS = "ambiguous"  #: it may have been sent: the line was lost after the data
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer for one recipient."""
+
+    kind: OutcomeKind
+    reply: Reply
+    #: the provider's id for what it took, as its events will name it
+    ref: str | None = None
+    #: seconds until another try makes sense, where the provider said so
+    retry_after: float | None = None
+    #: for THROTTLED: what the limit covers, such as "account", "domain" or "recipient"
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecipient:
+    """One envelope recipient of an outgoing mail."""
+
+    id: int
+    address: str
+    attempt: int
+    notify: str | None = None
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One mail for one provider call: the untouched bytes and the recipients to write to now.
+
+    Addresses are normalised. `raw` has CRLF line ends and no Bcc field. `token` names the message and, where
+    it has one recipient, that recipient; it travels with the mail in the provider's way so that events find home.
+    """
+
+    message_id: int
+    sender: str  #: return path; empty for the null sender
+    recipients: tuple[OutgoingRecipient, ...]
+    raw: bytes
+    smtputf8: bool = False
+    eight_bit: bool = False
+    ret: str | None = None
+    envid: str | None = None
+    tag: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    accepted_at: datetime | None = None
+
+    @property
+    def token(self) -> str:
+        if len(self.recipients) == 1:
+            return f"{self.message_id}.{self.recipients[0].id}"
+        return str(self.message_id)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every repeat of this send to these recipients, so that a provider can refuse a double."""
+        return f"pillarbox-{self.message_id}-{'-'.join(str(r.id) for r in self.recipients)}"
+
+
+#: One outcome per recipient of one `Outgoing`, in its order.
+Receipt = tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a kind of provider can do, as data: routing and the conformance suite read it."""
+
+    #: takes the MIME bytes as they are; otherwise the adapter takes them apart
+    raw: bool = True
+    #: mails per call of `send`
+    batch_size: int = 1
+    #: recipients of one mail in one call
+    max_recipients: int = 100
+    #: octets of one mail; None where only the far end knows
+    max_bytes: int | None = None
+    #: a repeat with the same idempotency key is sent once
+    idempotent: bool = False
+    #: reports what becomes of mail (webhooks or bounce mail)
+    events: bool = False
+    #: takes international addresses (RFC 6531)
+    smtputf8: bool = False
+    #: each recipient gets an outcome of its own even when they share one mail
+    per_recipient: bool = True
+
+
+class Provider(Protocol):
+    """A way out. One instance per configured provider, shared by everything a worker process sends.
+
+    `send` is given at most `capabilities.batch_size` mails with at most `capabilities.max_recipients` recipients
+    each, and returns one receipt per mail, in order, with one outcome per recipient, in order. It does not raise
+    for anything the far end or the network does: that is an outcome. Whatever does escape counts as `retry` and
+    is logged as our bug. It is called concurrently, and may be cancelled only after `aclose`.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    @property
+    def name(self) -> str:
+        """As the operator calls it (`office`), not the vendor (`smtp`)."""
+        ...
+
+    async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]: ...
+
+    async def check(self) -> str:
+        """Log in without sending; returns one line about what was found.
+
+        Raises `ProviderProblem` with what an operator has to mend.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Sends in flight finish first."""
+        ...
+
+
+class ProviderProblem(Exception):  # noqa: N818
+    """What stands in the way of a provider, in words for the operator; never a secret."""
+
+
+class ProviderKind(Protocol):
+    """What the entry point group `pillarbox.providers` names: a callable that makes a provider.
+
+    `options` is the provider's table in the configuration, secrets already resolved. Raises `Misconfigured`
+    for unknown, missing or unusable options, naming the option.
+    """
+
+    def __call__(self, name: str, options: Mapping[str, Any]) -> Provider: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A provider's call to our webhook endpoint, exactly as it came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One event as a provider told it, before we know which of our recipients it is about."""
+
+    kind: str
+    at: datetime
+    token: str | None
+    ref: str | None
+    recipient: str | None
+    original: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WebhookSource(Protocol):
+    """Add-on, found by type: a provider that reports by webhook."""
+
+    def parse_webhook(self, request: WebhookRequest) -> Sequence[Report]:
+        """Verify, then read. Raises `NotAuthentic` before anything of the body is believed."""
+        ...
+
+
+class NotAuthentic(Exception):  # noqa: N818
+    """The request is not from the provider it claims to be from."""

@@ -1,0 +1,58 @@
+"""The last step of every door: make a submission durable, then ask for its delivery."""
+
+import asyncio
+from collections.abc import Sequence
+
+from relay.core.errors import RelayError, Unavailable
+from relay.core.message import Accepted, Submission
+from relay.observe import facts
+from relay.queue import Queue
+from relay.store import messages
+from relay.store.database import Database
+from relay.store.messages import Stored
+from relay.store.writer import GroupWriter
+
+#: octets written in one transaction before the next group starts, so that one large mail delays few others
+_GROUP_BYTES = 8 * 1024 * 1024
+
+
+class Intake:
+    """One per door process. `accept` returns once the submission is committed and not before."""
+
+    def __init__(self, database: Database, queue: Queue) -> None:
+        self._database = database
+        self._queue = queue
+        self._writer: GroupWriter[Submission, Stored] = GroupWriter(
+            self._commit, limit=200, weigh=lambda s: s.size, weight_limit=_GROUP_BYTES
+        )
+
+    async def accept(self, submission: Submission) -> Accepted:
+        """Store a submission; on return it will be tried, whatever happens to this process.
+
+        The commit goes on when the caller is cancelled (a client that hangs up), so a mail is stored whole or not
+        at all. Raises `Unavailable` when it could not be stored.
+        """
+        try:
+            stored = await asyncio.shield(self._writer.submit(submission))
+        except RelayError:
+            raise
+        except Exception as error:
+            facts.store_failed(error)
+            raise Unavailable from error
+        facts.accepted(submission, stored.id)
+        return Accepted(stored.id, stored.at)
+
+    async def close(self) -> None:
+        """Wait for commits in flight."""
+        await self._writer.join()
+
+    async def _commit(self, group: Sequence[Submission]) -> Sequence[Stored]:
+        stored = await self._database.write(messages.insert, group)
+        lanes: dict[str, list[int]] = {}
+        for submission, one in zip(group, stored, strict=True):
+            submission.tail.close()
+            if "error_code" not in submission.options and submission.send_at is None:
+                lanes.setdefault(one.lane, []).append(one.id)
+        for lane, ids in lanes.items():
+            self._queue.deliver(lane, ids)
+        return stored

@@ -1,0 +1,109 @@
+"""One function per fact worth a log line, so that wording and fields cannot drift.
+
+No bodies, no secrets, no subjects; addresses are masked unless the operator asks for them.
+"""
+
+from typing import Any
+
+import structlog
+
+from relay.core import address
+from relay.core.message import Submission
+
+_log = structlog.get_logger()
+_full_addresses = False
+
+
+def show_addresses(full: bool) -> None:
+    global _full_addresses
+    _full_addresses = full
+
+
+def _shown(one: str) -> str:
+    return one if _full_addresses or not one else address.mask(one)
+
+
+def accepted(submission: Submission, identifier: int) -> None:
+    _log.info(
+        "accepted",
+        id=identifier,
+        door=submission.door.value,
+        account=submission.account_id,
+        sender=_shown(submission.sender),
+        recipient=_shown(submission.recipients[0].address),
+        recipients=len(submission.recipients),
+        size=submission.size,
+    )
+
+
+def store_failed(error: BaseException) -> None:
+    _log.error("store failed", error=repr(error), exc_info=error)
+
+
+def sent(message_id: int, recipient: str, provider: str, attempt: int, reply: str) -> None:
+    _log.info(
+        "sent", id=message_id, recipient=_shown(recipient), provider=provider, attempt=attempt, reply=reply
+    )
+
+
+def deferred(message_id: int, recipient: str, provider: str, attempt: int, reply: str, due: Any) -> None:
+    _log.info(
+        "deferred",
+        id=message_id,
+        recipient=_shown(recipient),
+        provider=provider,
+        attempt=attempt,
+        reply=reply,
+        due=str(due),
+    )
+
+
+def bounced(message_id: int, recipient: str, provider: str, attempt: int, reply: str) -> None:
+    _log.info(
+        "bounced", id=message_id, recipient=_shown(recipient), provider=provider, attempt=attempt, reply=reply
+    )
+
+
+def parked(message_id: int, recipient_id: int, reason: str) -> None:
+    _log.warning("parked", id=message_id, recipient_id=recipient_id, reason=reason)
+
+
+def recovered(message_id: int, recipient_id: int, crashes: int) -> None:
+    _log.warning("recovered", id=message_id, recipient_id=recipient_id, crashes=crashes)
+
+
+def stale(message_id: int, recipient_id: int) -> None:
+    _log.warning("stale result ignored", id=message_id, recipient_id=recipient_id)
+
+
+def refused(door: str, code: str, message: str, peer: str | None = None) -> None:
+    _log.info("refused", door=door, code=code, message=message, peer=peer)
+
+
+def provider_bug(provider: str, error: BaseException) -> None:
+    _log.error("provider raised", provider=provider, error=repr(error), exc_info=error)
+
+
+def provider_misconfigured(provider: str, reply: str) -> None:
+    _log.error("provider will not serve us", provider=provider, reply=reply)
+
+
+def wake_up_lost(count: int, error: BaseException) -> None:
+    _log.warning("wake-up not delivered; the clock will ask again", count=count, error=repr(error))
+
+
+def listening(door: str, where: str) -> None:
+    _log.info("listening", door=door, address=where)
+
+
+def stopping(reason: str) -> None:
+    _log.info("stopping", reason=reason)
+
+
+def stopped() -> None:
+    _log.info("stopped")
+
+
+def fault(where: str, error: BaseException, **fields: Any) -> None:
+    """Something we did not expect; the line has what the client was not told."""
+    _log.error("fault", where=where, error=repr(error), exc_info=error, **fields)

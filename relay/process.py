@@ -1,0 +1,95 @@
+"""What every process of ours shares: settings, the record, the queue, signals, a clean end."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from relay import embedded
+from relay.config import Settings
+from relay.core.errors import Misconfigured
+from relay.intake import Intake
+from relay.observe import facts, logs
+from relay.policy import Authenticator
+from relay.queue import RedisQueue, WakingBroker, connect
+from relay.store.database import Database, open_database
+
+#: seconds a process may take to finish what it has in hand after it was told to stop
+DRAIN = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a role is given. It returns once `stop` is set and everything it had in hand is finished."""
+
+    settings: Settings
+    database: Database
+    broker: WakingBroker
+    queue: RedisQueue
+    stop: asyncio.Event
+    #: to be called once, when the role is able to work
+    ready: Callable[[], None]
+
+    def intake(self) -> Intake:
+        return Intake(self.database, self.queue)
+
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.database)
+
+
+Role = Callable[[Context], Awaitable[None]]
+
+
+def queue_url(settings: Settings) -> str:
+    """The configured queue server, or the embedded one of this data directory."""
+    if not settings.embedded_queue:
+        return settings.queue.url.get_secret_value()
+    return f"unix://{embedded.socket_path(settings.data_dir)}"
+
+
+def run(role: Role, name: str, settings: Settings, *, ready: Callable[[], None] = lambda: None) -> int:
+    """Run one role until SIGTERM or SIGINT; returns the exit code. Call from the main thread."""
+    logs.configure(settings.log, role=name)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_main(role, settings, ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (the `fast` extra)."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return]
+
+
+async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stop, number)
+    database = open_database(settings.database_url, pool_size=settings.database.pool_size)
+    broker = WakingBroker(connect(queue_url(settings)), namespace=settings.queue.namespace)
+    queue = RedisQueue(broker)
+    try:
+        await role(Context(settings, database, broker, queue, stop, ready))
+    except Misconfigured as error:
+        facts.fault("start", error)
+        return 2
+    except OSError as error:
+        facts.fault("start", error)
+        return 1
+    finally:
+        await asyncio.to_thread(queue.close)
+        with contextlib.suppress(Exception):
+            broker.client.close()
+        await database.close()
+        facts.stopped()
+    return 0
+
+
+def _stop(stop: asyncio.Event, number: int) -> None:
+    if not stop.is_set():
+        facts.stopping(signal.Signals(number).name)
+        stop.set()

@@ -1,0 +1,144 @@
+"""Accounts, their keys and their senders."""
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from relay.core.clock import now
+from relay.core.errors import Conflict, NotFound
+from relay.core.identity import Identity
+from relay.core.ids import new_id
+from relay.store import tables as t
+
+#: what a key may do unless it says otherwise
+DEFAULT_SCOPES = ("send", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made; `secret` is shown once and kept nowhere."""
+
+    id: int
+    secret: str
+    account: str
+
+
+def generate_secret(name: str) -> str:
+    """A key in the contract's shape: the account's name without punctuation, `v1`, 264 random bits in base64."""
+    owner = re.sub(r"[^A-Za-z0-9]", "", name.partition("@")[0]) or "key"
+    return f"{owner}_v1_{base64.b64encode(secrets.token_bytes(33)).decode()}"
+
+
+def digest(secret: str) -> str:
+    """What is kept of a key. A plain hash suits a secret of 264 random bits; a slow one would only slow AUTH."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def create_account(
+    connection: sa.Connection, name: str, *, email: str | None = None, senders: Sequence[str] = ()
+) -> int:
+    """Raises `Conflict` when the name is taken."""
+    if connection.execute(sa.select(t.account.c.id).where(t.account.c.name == name)).first():
+        raise Conflict(f"An account named {name} exists already.")
+    identifier = new_id()
+    connection.execute(t.account.insert(), {"id": identifier, "name": name, "email": email, "created_at": now()})
+    for pattern in senders:
+        add_sender(connection, identifier, pattern)
+    return identifier
+
+
+def account_by_name(connection: sa.Connection, name: str) -> int:
+    """Raises `NotFound`."""
+    row = connection.execute(sa.select(t.account.c.id).where(t.account.c.name == name)).first()
+    if row is None:
+        raise NotFound(f"There is no account named {name}.")
+    return int(row.id)
+
+
+def add_sender(connection: sa.Connection, account_id: int, pattern: str) -> None:
+    connection.execute(
+        t.sender.insert(),
+        {"id": new_id(), "account_id": account_id, "pattern": pattern.lower(), "created_at": now()},
+    )
+
+
+def create_key(
+    connection: sa.Connection,
+    account: str,
+    *,
+    label: str = "",
+    scopes: Sequence[str] = DEFAULT_SCOPES,
+    expires_at: datetime | None = None,
+) -> NewKey:
+    """Raises `NotFound` when there is no such account."""
+    account_id = account_by_name(connection, account)
+    secret = generate_secret(account)
+    identifier = new_id()
+    connection.execute(
+        t.api_key.insert(),
+        {
+            "id": identifier,
+            "account_id": account_id,
+            "digest": digest(secret),
+            "last_five": secret[-5:],
+            "label": label,
+            "scopes": list(scopes),
+            "created_at": now(),
+            "expires_at": expires_at,
+        },
+    )
+    return NewKey(identifier, secret, account)
+
+
+def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every key, newest first, with its account's name; never the secret."""
+    k = t.api_key.c
+    statement = (
+        sa.select(
+            k.id, t.account.c.name.label("account"), k.label, k.last_five, k.scopes, k.created_at, k.expires_at,
+            k.revoked_at,
+        )
+        .join(t.account)
+        .order_by(k.id.desc())
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def revoke_key(connection: sa.Connection, identifier: int) -> None:
+    """The key stops working at once, or within seconds where a process has just seen it. Raises `NotFound`."""
+    statement = t.api_key.update().where(t.api_key.c.id == identifier, t.api_key.c.revoked_at.is_(None))
+    if connection.execute(statement.values(revoked_at=now())).rowcount == 0:
+        raise NotFound(f"There is no working key with ID {identifier}.")
+
+
+def has_keys(connection: sa.Connection) -> bool:
+    return connection.execute(sa.select(t.api_key.c.id).limit(1)).first() is not None
+
+
+def identify(connection: sa.Connection, key_digest: str) -> Identity | None:
+    """Who a key belongs to; None for an unknown, expired or revoked one."""
+    k = t.api_key.c
+    row = connection.execute(
+        sa.select(k.id, k.account_id, k.scopes, k.expires_at, t.account.c.name, t.account.c.email)
+        .join(t.account)
+        .where(k.digest == key_digest, k.revoked_at.is_(None))
+    ).first()
+    if row is None or (row.expires_at is not None and row.expires_at <= now()):
+        return None
+    patterns = connection.execute(sa.select(t.sender.c.pattern).where(t.sender.c.account_id == row.account_id))
+    return Identity(
+        account_id=row.account_id,
+        key_id=row.id,
+        account=row.name,
+        email=row.email,
+        scopes=frozenset(row.scopes or DEFAULT_SCOPES),
+        expires_at=row.expires_at,
+        senders=tuple(patterns.scalars()),
+    )

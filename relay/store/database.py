@@ -1,0 +1,203 @@
+"""One door to the database: `read` and `write` run a function of a SQLAlchemy connection in one transaction.
+
+The functions are plain synchronous Core code, the same for both databases. On PostgreSQL they run over asyncpg
+(SQLAlchemy bridges to the event loop); on SQLite they run in a thread that keeps its connection, one hop for the
+whole transaction instead of one for every statement.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from relay.core.errors import Misconfigured, Unavailable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Work = Callable[Concatenate[sa.Connection, P], T]
+
+_READERS = 4
+
+
+class Database:
+    """See the module. Make one per process with `open_database`, after any fork."""
+
+    dialect: str
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work` in a transaction that is committed, durably, when this returns.
+
+        Raises `Unavailable` when the database cannot be reached or is locked for too long.
+        """
+        raise NotImplementedError
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work` in a transaction that changes nothing."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+def open_database(url: str, *, pool_size: int = 10) -> Database:
+    """A database from a `sqlite:///…` or `postgresql://…` URL; nothing is connected yet.
+
+    Raises `Misconfigured` for any other scheme and for a missing driver.
+    """
+    scheme, _, rest = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if kind == "sqlite":
+        return SqliteDatabase(Path(rest.removeprefix("/")))
+    if kind in {"postgresql", "postgres"}:
+        return PostgresDatabase(f"postgresql+asyncpg://{rest}", pool_size=pool_size)
+    raise Misconfigured(f"database.url: {scheme!r} is not supported; use sqlite:/// or postgresql://")
+
+
+class SqliteDatabase(Database):
+    """One writer thread and a few reader threads, each with its own connection.
+
+    Writers of several processes queue on a file lock rather than on SQLite's own: its busy handler sleeps and
+    polls, so a short transaction can wait many times its own length and nothing is fair.
+    """
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = sqlite_engine(path)
+        self._writer = ThreadPoolExecutor(1, "sqlite-write")
+        self._readers = ThreadPoolExecutor(_READERS, "sqlite-read")
+        self._local = threading.local()
+        self._connections: list[sa.Connection] = []
+        self._lock = -1
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writer, lambda: self._run(True, work, *args, **kwargs))
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: self._run(False, work, *args, **kwargs))
+
+    def _run(self, writing: bool, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            connection = self._connection()
+            if not writing:
+                connection.exec_driver_sql("BEGIN")
+                try:
+                    return work(connection, *args, **kwargs)
+                finally:
+                    connection.rollback()
+            with self._write_lock():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    result = work(connection, *args, **kwargs)
+                    connection.commit()
+                except BaseException:
+                    connection.rollback()
+                    raise
+                return result
+        except sa.exc.OperationalError as error:
+            raise Unavailable from error
+
+    def _connection(self) -> sa.Connection:
+        connection: sa.Connection | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed:
+            connection = self._local.connection = self._engine.connect()
+            self._connections.append(connection)
+        return connection
+
+    @contextlib.contextmanager
+    def _write_lock(self) -> Iterator[None]:
+        if self._lock < 0:
+            self._lock = os.open(f"{self.path}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._shut)
+
+    def _shut(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        for connection in self._connections:
+            connection.close()
+        self._engine.dispose()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def sqlite_engine(path: Path) -> sa.Engine:
+    """A synchronous engine with the settings durability depends on; see `_configure_sqlite`."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": 10}
+    )
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling would begin deferred ones, which fail at once when they turn to writing.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL syncs at every commit; NORMAL would lose accepted mail in a power cut.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-32768")
+    cursor.execute("PRAGMA journal_size_limit=67108864")
+    cursor.close()
+
+
+class PostgresDatabase(Database):
+    """A pool of asyncpg connections."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        try:
+            self._engine: AsyncEngine = create_async_engine(
+                url,
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_timeout=10,
+                pool_pre_ping=False,
+                connect_args={"timeout": 10, "server_settings": {"application_name": "pillarbox"}},
+            )
+        except ModuleNotFoundError:
+            raise Misconfigured(
+                "database.url: PostgreSQL needs the driver asyncpg: pip install 'pillarbox[postgres]'"
+            ) from None
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+        except (OSError, sa.exc.TimeoutError) as error:
+            raise Unavailable from error
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated or isinstance(
+                error, sa.exc.InterfaceError | sa.exc.OperationalError
+            ):
+                raise Unavailable from error
+            raise
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.write(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        await self._engine.dispose()

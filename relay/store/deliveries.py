@@ -1,0 +1,335 @@
+"""The delivery queue as it stands in the record: claim, settle, recover.
+
+A claim is one statement: it takes what is queued and due, counts the attempt and numbers the claim (`fence`).
+A result is written only where the recipient still holds that number, so a worker that was away for longer than
+its lease cannot overwrite what another has done since.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from relay.core.event import EventKind
+from relay.core.ids import new_id
+from relay.core.status import State, Status, advance
+from relay.store import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One recipient in a worker's hands."""
+
+    id: int
+    message_id: int
+    account_id: int
+    position: int
+    address: str
+    attempts: int
+    fence: int
+    notify: str | None
+    orcpt: str | None
+
+
+@dataclass(slots=True)
+class ClaimedMail:
+    """A message with those of its recipients that were claimed together."""
+
+    id: int
+    row: dict[str, Any]
+    claims: list[Claim] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What to record about one claimed recipient."""
+
+    claim: Claim
+    state: State
+    status: Status | None  #: None leaves it as it is
+    kind: EventKind
+    at: datetime
+    reply: str
+    provider: str
+    due_at: datetime | None = None
+    ref: str | None = None
+    error_code: str | None = None
+    error_sub_type: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+_CLAIMED = (
+    t.recipient.c.id,
+    t.recipient.c.message_id,
+    t.recipient.c.account_id,
+    t.recipient.c.position,
+    t.recipient.c.address,
+    t.recipient.c.attempts,
+    t.recipient.c.fence,
+    t.recipient.c.notify,
+    t.recipient.c.orcpt,
+)
+
+_MAIL = (
+    t.message.c.id,
+    t.message.c.account_id,
+    t.message.c.key_id,
+    t.message.c.sender,
+    t.message.c.tag,
+    t.message.c.classification,
+    t.message.c.lane,
+    t.message.c.size,
+    t.message.c.smtputf8,
+    t.message.c.eight_bit,
+    t.message.c.ret,
+    t.message.c.envid,
+    t.message.c.metadata,
+    t.message.c.options,
+    t.message.c.accepted_at,
+)
+
+
+def claim(
+    connection: sa.Connection, message_ids: Sequence[int], *, now: datetime, lease: float
+) -> list[ClaimedMail]:
+    """Claim everything that is due of these messages."""
+    # A bound state keeps the planner from walking the index of everything that is due.
+    wanted = sa.select(t.recipient.c.id).where(
+        t.recipient.c.message_id.in_(message_ids),
+        t.recipient.c.state == State.QUEUED,
+        t.recipient.c.due_at <= now,
+    )
+    return _claim(connection, wanted, now, lease)
+
+
+def claim_due(
+    connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float
+) -> list[ClaimedMail]:
+    """Claim up to `limit` recipients of a lane that are due, longest due first."""
+    wanted = _due(now).where(t.recipient.c.lane == lane).order_by(t.recipient.c.due_at).limit(limit)
+    return _claim(connection, wanted, now, lease)
+
+
+def _due(now: datetime) -> sa.Select[tuple[int]]:
+    return sa.select(t.recipient.c.id).where(
+        t.recipient.c.state == sa.literal_column("'queued'"), t.recipient.c.due_at <= now
+    )
+
+
+def _claim(
+    connection: sa.Connection, wanted: sa.Select[tuple[int]], now: datetime, lease: float
+) -> list[ClaimedMail]:
+    # SKIP LOCKED lets several workers claim side by side; SQLite, with one writer, has no such words.
+    statement = (
+        t.recipient.update()
+        .where(t.recipient.c.id.in_(wanted.with_for_update(skip_locked=True)))
+        .values(
+            state=State.SENDING,
+            attempts=t.recipient.c.attempts + 1,
+            fence=t.recipient.c.fence + 1,
+            lease_until=now + timedelta(seconds=lease),
+        )
+        .returning(*_CLAIMED)
+    )
+    claims = [Claim(*row) for row in connection.execute(statement)]
+    if not claims:
+        return []
+    mails: dict[int, ClaimedMail] = {}
+    rows = connection.execute(sa.select(*_MAIL).where(t.message.c.id.in_({c.message_id for c in claims})))
+    for row in rows.mappings():
+        mails[row["id"]] = ClaimedMail(row["id"], dict(row))
+    for one in sorted(claims, key=lambda c: c.position):
+        mails[one.message_id].claims.append(one)
+    return list(mails.values())
+
+
+def bodies(connection: sa.Connection, message_ids: Sequence[int]) -> dict[int, bytes]:
+    """The mails' bytes by message id; a redacted one is missing."""
+    statement = (
+        sa.select(t.body.c.message_id, t.body.c.data)
+        .where(t.body.c.message_id.in_(message_ids))
+        .order_by(t.body.c.message_id, t.body.c.part)
+    )
+    parts: dict[int, list[bytes]] = {}
+    for message_id, data in connection.execute(statement):
+        parts.setdefault(message_id, []).append(data)
+    return {message_id: pieces[0] if len(pieces) == 1 else b"".join(pieces) for message_id, pieces in parts.items()}
+
+
+def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Record results in one transaction; returns those whose claim was no longer held and that changed nothing."""
+    held = sa.select(t.recipient.c.id, t.recipient.c.fence, t.recipient.c.status).where(
+        t.recipient.c.id.in_([s.claim.id for s in settlements]), t.recipient.c.state == State.SENDING
+    )
+    current = {row.id: row for row in connection.execute(held.with_for_update())}
+    stale: list[Settlement] = []
+    recipients: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
+    for s in settlements:
+        row = current.get(s.claim.id)
+        if row is None or row.fence != s.claim.fence:
+            stale.append(s)
+            continue
+        status = advance(Status(row.status), s.status) if s.status else Status(row.status)
+        recipients.append(
+            {
+                "b_id": s.claim.id,
+                "b_state": s.state,
+                "b_status": status,
+                "b_due_at": s.due_at,
+                "b_provider": s.provider,
+                "b_provider_ref": s.ref,
+                "b_reply": s.reply,
+                "b_at": s.at,
+            }
+        )
+        events.append(
+            {
+                "id": new_id(),
+                "message_id": s.claim.message_id,
+                "recipient_id": s.claim.id,
+                "kind": s.kind,
+                "at": s.at,
+                "provider": s.provider,
+                "attempt": s.claim.attempts,
+                "reply": s.reply,
+                "detail": s.detail,
+            }
+        )
+        if s.claim.position == 0 and status != row.status:
+            messages.append(
+                {
+                    "b_id": s.claim.message_id,
+                    "b_status": status,
+                    "b_at": s.at,
+                    "b_sent_at": s.at if s.kind is EventKind.SENT else None,
+                    "b_error_code": s.error_code,
+                    "b_error_sub_type": s.error_sub_type,
+                }
+            )
+    if recipients:
+        connection.execute(_SETTLE_RECIPIENT, recipients)
+        connection.execute(t.event.insert(), events)
+    if messages:
+        connection.execute(_SETTLE_MESSAGE, messages)
+    return stale
+
+
+_SETTLE_RECIPIENT = (
+    t.recipient.update()
+    .where(t.recipient.c.id == sa.bindparam("b_id"))
+    .values(
+        state=sa.bindparam("b_state"),
+        status=sa.bindparam("b_status"),
+        due_at=sa.bindparam("b_due_at"),
+        lease_until=sa.null(),
+        provider=sa.bindparam("b_provider"),
+        provider_ref=sa.bindparam("b_provider_ref"),
+        reply=sa.bindparam("b_reply"),
+        updated_at=sa.bindparam("b_at"),
+    )
+)
+
+_SETTLE_MESSAGE = (
+    t.message.update()
+    .where(t.message.c.id == sa.bindparam("b_id"))
+    .values(
+        status=sa.bindparam("b_status"),
+        updated_at=sa.bindparam("b_at"),
+        sent_at=sa.func.coalesce(t.message.c.sent_at, sa.bindparam("b_sent_at", type_=t.message.c.sent_at.type)),
+        error_code=sa.bindparam("b_error_code"),
+        error_sub_type=sa.bindparam("b_error_sub_type"),
+    )
+)
+
+
+def hand_back(connection: sa.Connection, claims: Sequence[Claim], *, now: datetime) -> None:
+    """Return unsent claims to the queue as if they had not been taken."""
+    statement = (
+        t.recipient.update()
+        .where(
+            t.recipient.c.id == sa.bindparam("b_id"),
+            t.recipient.c.fence == sa.bindparam("b_fence"),
+            t.recipient.c.state == State.SENDING,
+        )
+        .values(state=State.QUEUED, attempts=t.recipient.c.attempts - 1, lease_until=sa.null(), due_at=now)
+    )
+    connection.execute(statement, [{"b_id": c.id, "b_fence": c.fence} for c in claims])
+
+
+def renew(connection: sa.Connection, claims: Sequence[Claim], *, until: datetime) -> None:
+    """Keep claims that are still being worked on from being given away."""
+    statement = (
+        t.recipient.update()
+        .where(
+            t.recipient.c.id == sa.bindparam("b_id"),
+            t.recipient.c.fence == sa.bindparam("b_fence"),
+            t.recipient.c.state == State.SENDING,
+        )
+        .values(lease_until=until)
+    )
+    connection.execute(statement, [{"b_id": c.id, "b_fence": c.fence} for c in claims])
+
+
+def due_lanes(connection: sa.Connection, *, now: datetime) -> list[str]:
+    """The lanes with something due; costs one index probe per lane, whatever the length of the queue."""
+    lanes = []
+    for lane in ("urgent", "normal", "bulk"):
+        if connection.execute(_due(now).where(t.recipient.c.lane == lane).limit(1)).first():
+            lanes.append(lane)
+    return lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A recipient whose worker vanished with it in hand."""
+
+    id: int
+    message_id: int
+    crashes: int
+    parked: bool
+
+
+def recover(connection: sa.Connection, *, now: datetime, poison_after: int, limit: int = 1000) -> list[Recovered]:
+    """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish."""
+    expired = (
+        sa.select(t.recipient.c.id)
+        .where(t.recipient.c.state == sa.literal_column("'sending'"), t.recipient.c.lease_until <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    poison = t.recipient.c.crashes + 1 >= poison_after
+    statement = (
+        t.recipient.update()
+        .where(t.recipient.c.id.in_(expired))
+        .values(
+            state=sa.case((poison, State.PARKED), else_=State.QUEUED),
+            crashes=t.recipient.c.crashes + 1,
+            # The vanished worker's number must not be valid any more.
+            fence=t.recipient.c.fence + 1,
+            due_at=sa.case((poison, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
+            lease_until=sa.null(),
+            updated_at=now,
+        )
+        .returning(t.recipient.c.id, t.recipient.c.message_id, t.recipient.c.crashes, t.recipient.c.state)
+    )
+    found = [Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED) for row in connection.execute(statement)]
+    if found:
+        connection.execute(
+            t.event.insert(),
+            [
+                {
+                    "id": new_id(),
+                    "message_id": one.message_id,
+                    "recipient_id": one.id,
+                    "kind": EventKind.PARKED if one.parked else EventKind.RECOVERED,
+                    "at": now,
+                    "detail": {"crashes": one.crashes},
+                }
+                for one in found
+            ],
+        )
+    return found

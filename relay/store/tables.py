@@ -1,0 +1,226 @@
+"""The record: SQLModel tables. What a row means is said here; how it is reached, in the modules beside.
+
+Hot paths use Core statements on `Model.__table__`; the models serve administration. Enumerations are stored as
+their words. There are no relationships: every read names what it reads.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from relay.core.clock import now
+from relay.core.ids import new_id
+from relay.store.types import BigInt, Instant, Json
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+SQLModel.metadata.naming_convention = NAMING  # type: ignore[assignment]
+
+
+def _id() -> Any:
+    return Field(default_factory=new_id, primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
+
+
+def _ref(target: str, *, nullable: bool = False, index: bool = False) -> Any:
+    return Field(
+        default=None,
+        sa_type=BigInt,
+        foreign_key=target,
+        nullable=nullable,
+        index=index,
+    )
+
+
+class Account(SQLModel, table=True):
+    """A customer of the relay: owns keys, senders and messages."""
+
+    __tablename__: ClassVar[str] = "account"
+
+    id: int = _id()
+    name: str = Field(max_length=64, unique=True)
+    email: str | None = Field(default=None, max_length=255)  #: reply-to where a message has none
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+
+class Sender(SQLModel, table=True):
+    """What an account may send as: an address, a domain (`example.org`), or `*` for anything."""
+
+    __tablename__: ClassVar[str] = "sender"
+    __table_args__ = (sa.UniqueConstraint("account_id", "pattern"),)
+
+    id: int = _id()
+    account_id: int = _ref("account.id")
+    pattern: str = Field(max_length=255)
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+
+class ApiKey(SQLModel, table=True):
+    """A bearer key and SMTP password. Only its SHA-256 is kept: the key itself is 264 random bits."""
+
+    __tablename__: ClassVar[str] = "api_key"
+
+    id: int = _id()
+    account_id: int = _ref("account.id", index=True)
+    digest: str = Field(max_length=64, unique=True)
+    last_five: str = Field(max_length=5)
+    label: str = Field(default="", max_length=255)
+    scopes: list[str] | None = Field(default=None, sa_type=Json)
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+    expires_at: datetime | None = Field(default=None, sa_type=Instant)
+    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class Message(SQLModel, table=True):
+    """One submission. `status` and the times are its primary recipient's.
+
+    `created_at` is the time in the id, so that ordering by either is the same and the primary key serves both.
+    """
+
+    __tablename__: ClassVar[str] = "message"
+    __table_args__ = (
+        sa.Index("ix_message_account_id_id", "account_id", "id"),
+        sa.Index("ix_message_account_id_updated_at", "account_id", "updated_at", "id"),
+        sa.Index("ix_message_account_id_tag", "account_id", "tag", "id", sqlite_where=sa.text("tag IS NOT NULL"),
+                 postgresql_where=sa.text("tag IS NOT NULL")),
+    )
+
+    id: int = _id()
+    account_id: int = _ref("account.id")
+    key_id: int | None = Field(default=None, sa_type=BigInt)
+    door: str = Field(max_length=8)
+    lane: str = Field(max_length=8)
+    sender: str = Field(max_length=255)  #: return path; empty for the null sender
+    from_: str = Field(sa_column=sa.Column("from", sa.String(1000), nullable=False))
+    recipient: str = Field(max_length=255)  #: the primary recipient
+    cc: list[str] | None = Field(default=None, sa_type=Json)
+    bcc: list[str] | None = Field(default=None, sa_type=Json)
+    subject: str = Field(default="", sa_type=sa.Text)
+    tag: str | None = Field(default=None, max_length=255)
+    classification: str | None = Field(default=None, max_length=16)
+    metadata_: dict[str, Any] | None = Field(default=None, sa_column=sa.Column("metadata", Json))
+    attachments: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
+    options: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    size: int  #: octets of the stored mail
+    smtputf8: bool = False
+    eight_bit: bool = False
+    ret: str | None = Field(default=None, max_length=4)
+    envid: str | None = Field(default=None, max_length=100)
+    status: str = Field(max_length=16)
+    error_code: str | None = Field(default=None, max_length=255)
+    error_sub_type: str | None = Field(default=None, max_length=255)
+    created_at: datetime = Field(sa_type=Instant)
+    updated_at: datetime = Field(sa_type=Instant)
+    accepted_at: datetime | None = Field(default=None, sa_type=Instant)
+    sent_at: datetime | None = Field(default=None, sa_type=Instant)
+    delivered_at: datetime | None = Field(default=None, sa_type=Instant)
+    opened_at: datetime | None = Field(default=None, sa_type=Instant)
+    redacted_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class Body(SQLModel, table=True):
+    """The mail's bytes in pieces, so that a large one never has to be in memory whole to be stored."""
+
+    __tablename__: ClassVar[str] = "body"
+
+    message_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("message.id"), primary_key=True))
+    part: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    data: bytes
+
+
+class Params(SQLModel, table=True):
+    """What a REST client sent and reads back (the contract's `params`): subject, body, from, reply_to."""
+
+    __tablename__: ClassVar[str] = "params"
+
+    message_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("message.id"), primary_key=True))
+    params: dict[str, Any] = Field(sa_type=Json)
+
+
+class Recipient(SQLModel, table=True):
+    """One envelope recipient: its place in the queue and what is known of its mail.
+
+    `due_at` says when a queued one is to be tried; `lease_until` when a claimed one is given to another worker.
+    `fence` grows with every claim, and a worker's result counts only while it still holds that number.
+    """
+
+    __tablename__: ClassVar[str] = "recipient"
+    __table_args__ = (
+        sa.Index("ix_recipient_message_id", "message_id", "position"),
+        sa.Index("ix_recipient_due", "lane", "due_at", sqlite_where=sa.text("state = 'queued'"),
+                 postgresql_where=sa.text("state = 'queued'")),
+        sa.Index("ix_recipient_leased", "lease_until", sqlite_where=sa.text("state = 'sending'"),
+                 postgresql_where=sa.text("state = 'sending'")),
+    )
+
+    id: int = _id()
+    message_id: int = _ref("message.id")
+    account_id: int = Field(sa_type=BigInt)
+    position: int  #: 0 is the primary recipient
+    address: str = Field(max_length=255)
+    kind: str = Field(max_length=4)
+    lane: str = Field(max_length=8)
+    state: str = Field(max_length=10)
+    status: str = Field(max_length=16)
+    attempts: int = 0
+    crashes: int = 0  #: leases that ran out with the mail in hand
+    fence: int = 0
+    due_at: datetime | None = Field(default=None, sa_type=Instant)
+    lease_until: datetime | None = Field(default=None, sa_type=Instant)
+    provider: str | None = Field(default=None, max_length=64)
+    provider_ref: str | None = Field(default=None, max_length=255)
+    reply: str | None = Field(default=None, sa_type=sa.Text)  #: the last reply, as words
+    notify: str | None = Field(default=None, max_length=30)
+    orcpt: str | None = Field(default=None, max_length=500)
+    updated_at: datetime = Field(sa_type=Instant)
+
+
+class EventRow(SQLModel, table=True):
+    """One line of a recipient's timeline. Only ever added to."""
+
+    __tablename__: ClassVar[str] = "event"
+    __table_args__ = (
+        sa.Index("ix_event_message_id", "message_id", "id"),
+        sa.Index("uq_event_dedupe", "dedupe", unique=True, sqlite_where=sa.text("dedupe IS NOT NULL"),
+                 postgresql_where=sa.text("dedupe IS NOT NULL")),
+    )
+
+    id: int = _id()
+    message_id: int = _ref("message.id")
+    recipient_id: int | None = Field(default=None, sa_type=BigInt)
+    kind: str = Field(max_length=16)
+    at: datetime = Field(sa_type=Instant)
+    provider: str | None = Field(default=None, max_length=64)
+    attempt: int | None = None
+    reply: str | None = Field(default=None, sa_type=sa.Text)
+    detail: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    dedupe: str | None = Field(default=None, max_length=200)
+
+
+class LeaderLease(SQLModel, table=True):
+    """Which process does a job that only one may do, such as the clock's."""
+
+    __tablename__: ClassVar[str] = "leader_lease"
+
+    name: str = Field(primary_key=True, max_length=32)
+    owner: str = Field(max_length=64)
+    until: datetime = Field(sa_type=Instant)
+
+
+#: Table objects for Core statements, under the names they are read by.
+account = Account.__table__  # type: ignore[attr-defined]
+sender = Sender.__table__  # type: ignore[attr-defined]
+api_key = ApiKey.__table__  # type: ignore[attr-defined]
+message = Message.__table__  # type: ignore[attr-defined]
+body = Body.__table__  # type: ignore[attr-defined]
+params = Params.__table__  # type: ignore[attr-defined]
+recipient = Recipient.__table__  # type: ignore[attr-defined]
+event = EventRow.__table__  # type: ignore[attr-defined]
+leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
+metadata = SQLModel.metadata

@@ -1,0 +1,95 @@
+"""The group-committing writer: what waits while one commit runs goes into the next one, together.
+
+No timer: a lone item is committed at once, and the busier the door, the larger the groups. An item's future is
+resolved only after the commit that holds it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GroupWriter(Generic[T, R]):
+    """Collects items and hands them to `commit` in groups of at most `limit`.
+
+    `commit` stores a group in one transaction and returns one result per item. When a group fails, its items are
+    tried one by one, so that one bad item does not take the others down; a lone failure is raised to its caller.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int = 200,
+        weigh: Callable[[T], int] | None = None,
+        weight_limit: int = 0,
+    ) -> None:
+        self._commit = commit
+        self._limit = limit
+        self._weigh = weigh
+        self._weight_limit = weight_limit
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def submit(self, item: T) -> asyncio.Future[R]:
+        """The future result of `item`. Cancelling it does not take the item out of its group."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        return future
+
+    async def join(self) -> None:
+        """Wait until nothing is waiting."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                group = self._take()
+                try:
+                    results = await self._commit([item for item, _ in group])
+                except Exception as error:
+                    if len(group) == 1:
+                        _fail(group[0][1], error)
+                    else:
+                        await self._one_by_one(group)
+                    continue
+                for (_, future), result in zip(group, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+        finally:
+            self._task = None
+
+    def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
+        """The longest prefix within both limits, and at least one item."""
+        count = min(len(self._waiting), self._limit)
+        if self._weigh is not None:
+            weight = 0
+            for index in range(count):
+                weight += self._weigh(self._waiting[index][0])
+                if weight > self._weight_limit and index:
+                    count = index
+                    break
+        group = self._waiting[:count]
+        del self._waiting[:count]
+        return group
+
+    async def _one_by_one(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+        for item, future in group:
+            try:
+                (result,) = await self._commit([item])
+            except Exception as error:
+                _fail(future, error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+
+def _fail(future: asyncio.Future[R], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
