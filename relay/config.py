@@ -77,7 +77,7 @@ class ListenerSettings(Section):
     @model_validator(mode="after")
     def _certificate_present(self) -> "ListenerSettings":
         if self.tls == "implicit" and not (self.certificate and self.key):
-            raise ValueError("tls = \"implicit\" needs certificate and key")
+            raise ValueError('tls = "implicit" needs certificate and key')
         if bool(self.certificate) != bool(self.key):
             raise ValueError("certificate and key belong together")
         return self
@@ -146,7 +146,7 @@ class DeliverySettings(Section):
     #: octets of mail bodies in memory in one worker process
     memory: Bytes = 256 * MIB
     #: seconds after which a silent worker's mail is given to another
-    lease: Seconds = 60
+    lease: Seconds = 30
     #: crashes of a worker with the same mail in hand before that mail is taken out of the queue
     poison_after: int = Field(default=3, ge=1)
     retry: RetrySettings = RetrySettings()
@@ -171,7 +171,11 @@ class Settings(BaseSettings):
     """Everything an operator can set."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     data_dir: Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())] = Path("pillarbox-data")
@@ -201,12 +205,14 @@ class Settings(BaseSettings):
     def _consistent(self) -> "Settings":
         for name, options in self.providers.items():
             if not isinstance(options.get("type"), str):
-                raise ValueError(f"providers.{name} needs a type, for example type = \"smtp\"")
+                raise ValueError(f'providers.{name} needs a type, for example type = "smtp"')
         known = ", ".join(sorted(self.ways_out))
         if self.routes.default is None and len(self.providers) > 1:
             raise ValueError(f"routes.default.use is needed to choose between providers ({known})")
         if self.default_route not in self.ways_out:
-            raise ValueError(f"routes.default.use names {self.default_route!r}, which is no provider ({known})")
+            raise ValueError(
+                f"routes.default.use names {self.default_route!r}, which is no provider ({known})"
+            )
         if self.delivery.urgent_reserve >= self.delivery.concurrency:
             raise ValueError("delivery.urgent_reserve must be smaller than delivery.concurrency")
         return self
@@ -300,9 +306,7 @@ def redacted(options: dict[str, Any]) -> dict[str, Any]:
     """A provider's options as they may be shown: references as written, other values of secret keys hidden."""
     hidden = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
     return {
-        key: "********"
-        if hidden.search(key) and not str(value).startswith(("env:", "file:"))
-        else value
+        key: "********" if hidden.search(key) and not str(value).startswith(("env:", "file:")) else value
         for key, value in options.items()
     }
 

@@ -56,12 +56,12 @@ def run(role: Role, name: str, settings: Settings, *, ready: Callable[[], None] 
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed (the `fast` extra)."""
+    """The faster loop where it is installed (the `fast` extra)."""
     try:
         import uvloop
     except ModuleNotFoundError:
         return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return]
+    return uvloop.new_event_loop
 
 
 async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> int:

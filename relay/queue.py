@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
-from dramatiq.middleware import Callbacks, Middleware
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -72,7 +71,13 @@ class WakingBroker(RedisBroker):
         )
         self.channel = f"{namespace}:wake"
         self.bells: dict[str, threading.Event] = {}
-        self.add_middleware(Callbacks())
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue without its delay queue, which would cost every worker another polling thread."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
         if delay is not None:
@@ -91,7 +96,7 @@ class WakingBroker(RedisBroker):
             try:
                 with self.client.pubsub(ignore_subscribe_messages=True) as channel:
                     channel.subscribe(self.channel)
-                    self._ring_all()
+                    self.ring_all()
                     while not stopping.is_set():
                         heard = channel.get_message(timeout=1.0)
                         if heard is not None:
@@ -101,7 +106,8 @@ class WakingBroker(RedisBroker):
             except (redis.RedisError, OSError):
                 stopping.wait(1.0)
 
-    def _ring_all(self) -> None:
+    def ring_all(self) -> None:
+        """Let every waiting consumer look at its queue now."""
         for bell in list(self.bells.values()):
             bell.set()
 
@@ -130,15 +136,6 @@ class _BellConsumer(_RedisConsumer):
             time.sleep(0.005)
             return None
         return super().__next__()
-
-
-class LanesOnly(Middleware):
-    """Keeps a worker from polling delay queues, which nothing here ever uses."""
-
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        for name in list(worker.consumers):
-            if name.endswith(".DQ"):
-                worker.consumers[name].stop()
 
 
 class RedisQueue:

@@ -1,0 +1,1 @@
+"""The processes behind the doors: delivery workers and the clock."""

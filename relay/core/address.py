@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _UTF8 = r"\u0080-\U0010ffff"
-_LOCAL = re.compile(
-    rf'(?:[{_ATEXT}{_UTF8}]+(?:\.[{_ATEXT}{_UTF8}]+)*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*")\Z'
-)
+_LOCAL = re.compile(rf'(?:[{_ATEXT}{_UTF8}]+(?:\.[{_ATEXT}{_UTF8}]+)*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*")\Z')
 _LABEL = rf"[A-Za-z0-9_{_UTF8}](?:[A-Za-z0-9_{_UTF8}-]*[A-Za-z0-9_{_UTF8}])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 # The common case in one match, without the quoted and international forms.

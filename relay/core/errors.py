@@ -48,7 +48,7 @@ class Refused(RelayError):
 
 
 class Unauthenticated(Refused):
-    """Unauthenticated request. Please try again with correct authentication"""  # noqa: D400 - the contract's text
+    """Unauthenticated request. Please try again with correct authentication"""
 
     smtp = (535, "5.7.8")
     http_status = 401
@@ -56,7 +56,7 @@ class Unauthenticated(Refused):
 
 
 class NotAllowed(Refused):
-    """This key does not permit that."""
+    """The key does not permit that."""
 
     smtp = (550, "5.7.1")
     http_status = 403
@@ -146,5 +146,5 @@ class Conflict(RelayError):
     code = "conflict"
 
 
-class Misconfigured(Exception):  # noqa: N818
+class Misconfigured(Exception):
     """The operator's configuration cannot be used. The message says where and why, without secrets."""

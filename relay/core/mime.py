@@ -129,9 +129,11 @@ def address_header(name: str, boxes: Sequence[Mailbox]) -> bytes:
             written.append(f"{box.name if bare else f'{chr(34)}{quoted}{chr(34)}'} <{box.address}>")
         else:
             written.append(f"{' '.join(_encoded_words(box.name))} <{box.address}>")
-    return f"{name}: {', '.join(written)}\r\n".encode() if len(written) == 1 else (
-        f"{name}: " + ",\r\n ".join(written) + "\r\n"
-    ).encode()
+    return (
+        f"{name}: {', '.join(written)}\r\n".encode()
+        if len(written) == 1
+        else (f"{name}: " + ",\r\n ".join(written) + "\r\n").encode()
+    )
 
 
 def date_value(moment: datetime) -> str:

@@ -20,7 +20,9 @@ class OutcomeKind(StrEnum):
     REJECTED = "rejected"  #: never, for this recipient or this message; another provider would say the same
     RETRY = "retry"  #: not now; nothing was sent
     THROTTLED = "throttled"  #: not now, we are too fast; nothing was sent
-    CONFIG = "config"  #: the provider will not serve us until an operator acts: credentials, sender not verified
+    CONFIG = (
+        "config"  #: the provider will not serve us until an operator acts: credentials, sender not verified
+    )
     AMBIGUOUS = "ambiguous"  #: it may have been sent: the line was lost after the data
 
 
@@ -137,7 +139,7 @@ class Provider(Protocol):
         ...
 
 
-class ProviderProblem(Exception):  # noqa: N818
+class ProviderProblem(Exception):
     """What stands in the way of a provider, in words for the operator; never a secret."""
 
 
@@ -183,5 +185,5 @@ class WebhookSource(Protocol):
         ...
 
 
-class NotAuthentic(Exception):  # noqa: N818
+class NotAuthentic(Exception):
     """The request is not from the provider it claims to be from."""

@@ -46,7 +46,9 @@ class State(StrEnum):
     SENDING = "sending"  #: claimed by a worker until its lease ends
     DONE = "done"  #: a provider took it, or it is final
     HELD = "held"  #: waits for an operator's release
-    PARKED = "parked"  #: taken out of the queue for a human: poison, or an ambiguous send that must not repeat
+    PARKED = (
+        "parked"  #: taken out of the queue for a human: poison, or an ambiguous send that must not repeat
+    )
     CANCELLED = "cancelled"  #: will not be tried
 
 

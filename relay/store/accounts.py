@@ -48,7 +48,9 @@ def create_account(
     if connection.execute(sa.select(t.account.c.id).where(t.account.c.name == name)).first():
         raise Conflict(f"An account named {name} exists already.")
     identifier = new_id()
-    connection.execute(t.account.insert(), {"id": identifier, "name": name, "email": email, "created_at": now()})
+    connection.execute(
+        t.account.insert(), {"id": identifier, "name": name, "email": email, "created_at": now()}
+    )
     for pattern in senders:
         add_sender(connection, identifier, pattern)
     return identifier
@@ -102,7 +104,13 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     k = t.api_key.c
     statement = (
         sa.select(
-            k.id, t.account.c.name.label("account"), k.label, k.last_five, k.scopes, k.created_at, k.expires_at,
+            k.id,
+            t.account.c.name.label("account"),
+            k.label,
+            k.last_five,
+            k.scopes,
+            k.created_at,
+            k.expires_at,
             k.revoked_at,
         )
         .join(t.account)
@@ -132,7 +140,9 @@ def identify(connection: sa.Connection, key_digest: str) -> Identity | None:
     ).first()
     if row is None or (row.expires_at is not None and row.expires_at <= now()):
         return None
-    patterns = connection.execute(sa.select(t.sender.c.pattern).where(t.sender.c.account_id == row.account_id))
+    patterns = connection.execute(
+        sa.select(t.sender.c.pattern).where(t.sender.c.account_id == row.account_id)
+    )
     return Identity(
         account_id=row.account_id,
         key_id=row.id,

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from relay.core.event import EventKind
 from relay.core.ids import new_id
-from relay.core.status import State, Status, advance
+from relay.core.status import MAIL_LANES, State, Status, advance
 from relay.store import tables as t
+from relay.store.types import BigInt, Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,75 +97,112 @@ def claim(
     connection: sa.Connection, message_ids: Sequence[int], *, now: datetime, lease: float
 ) -> list[ClaimedMail]:
     """Claim everything that is due of these messages."""
-    # A bound state keeps the planner from walking the index of everything that is due.
-    wanted = sa.select(t.recipient.c.id).where(
-        t.recipient.c.message_id.in_(message_ids),
-        t.recipient.c.state == State.QUEUED,
-        t.recipient.c.due_at <= now,
-    )
-    return _claim(connection, wanted, now, lease)
+    return _claimed(connection, _CLAIM, {"b_ids": list(message_ids)}, now, lease)
 
 
 def claim_due(
     connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float
 ) -> list[ClaimedMail]:
     """Claim up to `limit` recipients of a lane that are due, longest due first."""
-    wanted = _due(now).where(t.recipient.c.lane == lane).order_by(t.recipient.c.due_at).limit(limit)
-    return _claim(connection, wanted, now, lease)
+    return _claimed(connection, _CLAIM_DUE, {"b_lane": lane, "b_limit": limit}, now, lease)
 
 
-def _due(now: datetime) -> sa.Select[tuple[int]]:
-    return sa.select(t.recipient.c.id).where(
-        t.recipient.c.state == sa.literal_column("'queued'"), t.recipient.c.due_at <= now
-    )
-
-
-def _claim(
-    connection: sa.Connection, wanted: sa.Select[tuple[int]], now: datetime, lease: float
+def _claimed(
+    connection: sa.Connection,
+    statement: sa.Executable,
+    parameters: dict[str, Any],
+    now: datetime,
+    lease: float,
 ) -> list[ClaimedMail]:
+    parameters |= {"b_now": now, "b_lease_until": now + timedelta(seconds=lease)}
+    claims = [Claim(*row) for row in connection.execute(statement, parameters)]
+    if not claims:
+        return []
+    mails: dict[int, ClaimedMail] = {}
+    rows = connection.execute(_CLAIMED_MAIL, {"b_ids": list({c.message_id for c in claims})})
+    for row in rows.mappings():
+        mails[row["id"]] = ClaimedMail(row["id"], dict(row))
+    claims.sort(key=lambda c: c.position)
+    for one in claims:
+        mails[one.message_id].claims.append(one)
+    return list(mails.values())
+
+
+# Statements are built once: building one costs more than running it.
+_NOW = sa.bindparam("b_now", type_=Instant())
+_IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
+_QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
+
+
+def _claiming(wanted: sa.Select[tuple[int]]) -> ReturningUpdate[Any]:
     # SKIP LOCKED lets several workers claim side by side; SQLite, with one writer, has no such words.
-    statement = (
+    return (
         t.recipient.update()
         .where(t.recipient.c.id.in_(wanted.with_for_update(skip_locked=True)))
         .values(
             state=State.SENDING,
             attempts=t.recipient.c.attempts + 1,
             fence=t.recipient.c.fence + 1,
-            lease_until=now + timedelta(seconds=lease),
+            lease_until=sa.bindparam("b_lease_until", type_=Instant()),
         )
         .returning(*_CLAIMED)
     )
-    claims = [Claim(*row) for row in connection.execute(statement)]
-    if not claims:
-        return []
-    mails: dict[int, ClaimedMail] = {}
-    rows = connection.execute(sa.select(*_MAIL).where(t.message.c.id.in_({c.message_id for c in claims})))
-    for row in rows.mappings():
-        mails[row["id"]] = ClaimedMail(row["id"], dict(row))
-    for one in sorted(claims, key=lambda c: c.position):
-        mails[one.message_id].claims.append(one)
-    return list(mails.values())
+
+
+_CLAIM = _claiming(
+    sa.select(t.recipient.c.id).where(
+        t.recipient.c.message_id.in_(_IDS),
+        # A bound state keeps the planner from walking the index of everything that is due.
+        t.recipient.c.state == State.QUEUED,
+        t.recipient.c.due_at <= _NOW,
+    )
+)
+_CLAIM_DUE = _claiming(
+    sa.select(t.recipient.c.id)
+    .where(
+        t.recipient.c.state == _QUEUED,
+        t.recipient.c.lane == sa.bindparam("b_lane"),
+        t.recipient.c.due_at <= _NOW,
+    )
+    .order_by(t.recipient.c.due_at)
+    .limit(sa.bindparam("b_limit", type_=sa.Integer()))
+)
+_CLAIMED_MAIL = sa.select(*_MAIL).where(t.message.c.id.in_(_IDS))
+_BODIES = (
+    sa.select(t.body.c.message_id, t.body.c.data)
+    .where(t.body.c.message_id.in_(_IDS))
+    .order_by(t.body.c.message_id, t.body.c.part)
+)
+_HELD = (
+    sa.select(t.recipient.c.id, t.recipient.c.fence, t.recipient.c.status)
+    .where(t.recipient.c.id.in_(_IDS), t.recipient.c.state == State.SENDING)
+    .with_for_update()
+)
+_DUE = (
+    sa.select(t.recipient.c.id)
+    .where(
+        t.recipient.c.state == _QUEUED,
+        t.recipient.c.lane == sa.bindparam("b_lane"),
+        t.recipient.c.due_at <= _NOW,
+    )
+    .limit(1)
+)
 
 
 def bodies(connection: sa.Connection, message_ids: Sequence[int]) -> dict[int, bytes]:
     """The mails' bytes by message id; a redacted one is missing."""
-    statement = (
-        sa.select(t.body.c.message_id, t.body.c.data)
-        .where(t.body.c.message_id.in_(message_ids))
-        .order_by(t.body.c.message_id, t.body.c.part)
-    )
     parts: dict[int, list[bytes]] = {}
-    for message_id, data in connection.execute(statement):
+    for message_id, data in connection.execute(_BODIES, {"b_ids": list(message_ids)}):
         parts.setdefault(message_id, []).append(data)
-    return {message_id: pieces[0] if len(pieces) == 1 else b"".join(pieces) for message_id, pieces in parts.items()}
+    return {
+        message_id: pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        for message_id, pieces in parts.items()
+    }
 
 
 def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
     """Record results in one transaction; returns those whose claim was no longer held and that changed nothing."""
-    held = sa.select(t.recipient.c.id, t.recipient.c.fence, t.recipient.c.status).where(
-        t.recipient.c.id.in_([s.claim.id for s in settlements]), t.recipient.c.state == State.SENDING
-    )
-    current = {row.id: row for row in connection.execute(held.with_for_update())}
+    current = {row.id: row for row in connection.execute(_HELD, {"b_ids": [s.claim.id for s in settlements]})}
     stale: list[Settlement] = []
     recipients: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
@@ -239,7 +278,9 @@ _SETTLE_MESSAGE = (
     .values(
         status=sa.bindparam("b_status"),
         updated_at=sa.bindparam("b_at"),
-        sent_at=sa.func.coalesce(t.message.c.sent_at, sa.bindparam("b_sent_at", type_=t.message.c.sent_at.type)),
+        sent_at=sa.func.coalesce(
+            t.message.c.sent_at, sa.bindparam("b_sent_at", type_=t.message.c.sent_at.type)
+        ),
         error_code=sa.bindparam("b_error_code"),
         error_sub_type=sa.bindparam("b_error_sub_type"),
     )
@@ -276,11 +317,23 @@ def renew(connection: sa.Connection, claims: Sequence[Claim], *, until: datetime
 
 def due_lanes(connection: sa.Connection, *, now: datetime) -> list[str]:
     """The lanes with something due; costs one index probe per lane, whatever the length of the queue."""
-    lanes = []
-    for lane in ("urgent", "normal", "bulk"):
-        if connection.execute(_due(now).where(t.recipient.c.lane == lane).limit(1)).first():
-            lanes.append(lane)
-    return lanes
+    return [
+        lane.value
+        for lane in MAIL_LANES
+        if connection.execute(_DUE, {"b_lane": lane, "b_now": now}).first() is not None
+    ]
+
+
+def any_expired(connection: sa.Connection, *, now: datetime) -> bool:
+    """Whether some worker has let a claim run out."""
+    return connection.execute(_EXPIRED, {"b_now": now}).first() is not None
+
+
+_EXPIRED = (
+    sa.select(t.recipient.c.id)
+    .where(t.recipient.c.state == sa.literal_column("'sending'"), t.recipient.c.lease_until <= _NOW)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +346,9 @@ class Recovered:
     parked: bool
 
 
-def recover(connection: sa.Connection, *, now: datetime, poison_after: int, limit: int = 1000) -> list[Recovered]:
+def recover(
+    connection: sa.Connection, *, now: datetime, poison_after: int, limit: int = 1000
+) -> list[Recovered]:
     """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish."""
     expired = (
         sa.select(t.recipient.c.id)
@@ -316,7 +371,10 @@ def recover(connection: sa.Connection, *, now: datetime, poison_after: int, limi
         )
         .returning(t.recipient.c.id, t.recipient.c.message_id, t.recipient.c.crashes, t.recipient.c.state)
     )
-    found = [Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED) for row in connection.execute(statement)]
+    found = [
+        Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED)
+        for row in connection.execute(statement)
+    ]
     if found:
         connection.execute(
             t.event.insert(),

@@ -155,11 +155,15 @@ class Query:
     with_params: bool = True
 
 
-def listing(connection: sa.Connection, account_id: int | None, query: Query) -> tuple[list[dict[str, Any]], bool]:
+def listing(
+    connection: sa.Connection, account_id: int | None, query: Query
+) -> tuple[list[dict[str, Any]], bool]:
     """A page of messages and whether there are more. The order is total: equal times go by id."""
     m = t.message.c
     statement = (
-        sa.select(t.message, t.params.c.params).outerjoin(t.params) if query.with_params else sa.select(t.message)
+        sa.select(t.message, t.params.c.params).outerjoin(t.params)
+        if query.with_params
+        else sa.select(t.message)
     )
     if account_id is not None:
         statement = statement.where(m.account_id == account_id)
@@ -190,11 +194,15 @@ def raw(connection: sa.Connection, identifier: int) -> bytes:
 
 def recipients(connection: sa.Connection, identifier: int) -> list[dict[str, Any]]:
     """The envelope recipients in order, with what is known of each."""
-    statement = sa.select(t.recipient).where(t.recipient.c.message_id == identifier).order_by(t.recipient.c.position)
+    statement = (
+        sa.select(t.recipient).where(t.recipient.c.message_id == identifier).order_by(t.recipient.c.position)
+    )
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def timeline(connection: sa.Connection, identifier: int) -> list[dict[str, Any]]:
     """What happened to a message, in the order in which it happened."""
-    statement = sa.select(t.event).where(t.event.c.message_id == identifier).order_by(t.event.c.at, t.event.c.id)
+    statement = (
+        sa.select(t.event).where(t.event.c.message_id == identifier).order_by(t.event.c.at, t.event.c.id)
+    )
     return [dict(row) for row in connection.execute(statement).mappings()]

@@ -21,11 +21,13 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-SQLModel.metadata.naming_convention = NAMING  # type: ignore[assignment]
+SQLModel.metadata.naming_convention = NAMING
 
 
 def _id() -> Any:
-    return Field(default_factory=new_id, primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
+    return Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False}
+    )
 
 
 def _ref(target: str, *, nullable: bool = False, index: bool = False) -> Any:
@@ -87,8 +89,14 @@ class Message(SQLModel, table=True):
     __table_args__ = (
         sa.Index("ix_message_account_id_id", "account_id", "id"),
         sa.Index("ix_message_account_id_updated_at", "account_id", "updated_at", "id"),
-        sa.Index("ix_message_account_id_tag", "account_id", "tag", "id", sqlite_where=sa.text("tag IS NOT NULL"),
-                 postgresql_where=sa.text("tag IS NOT NULL")),
+        sa.Index(
+            "ix_message_account_id_tag",
+            "account_id",
+            "tag",
+            "id",
+            sqlite_where=sa.text("tag IS NOT NULL"),
+            postgresql_where=sa.text("tag IS NOT NULL"),
+        ),
     )
 
     id: int = _id()
@@ -153,10 +161,19 @@ class Recipient(SQLModel, table=True):
     __tablename__: ClassVar[str] = "recipient"
     __table_args__ = (
         sa.Index("ix_recipient_message_id", "message_id", "position"),
-        sa.Index("ix_recipient_due", "lane", "due_at", sqlite_where=sa.text("state = 'queued'"),
-                 postgresql_where=sa.text("state = 'queued'")),
-        sa.Index("ix_recipient_leased", "lease_until", sqlite_where=sa.text("state = 'sending'"),
-                 postgresql_where=sa.text("state = 'sending'")),
+        sa.Index(
+            "ix_recipient_due",
+            "lane",
+            "due_at",
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        ),
+        sa.Index(
+            "ix_recipient_leased",
+            "lease_until",
+            sqlite_where=sa.text("state = 'sending'"),
+            postgresql_where=sa.text("state = 'sending'"),
+        ),
     )
 
     id: int = _id()
@@ -187,8 +204,13 @@ class EventRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "event"
     __table_args__ = (
         sa.Index("ix_event_message_id", "message_id", "id"),
-        sa.Index("uq_event_dedupe", "dedupe", unique=True, sqlite_where=sa.text("dedupe IS NOT NULL"),
-                 postgresql_where=sa.text("dedupe IS NOT NULL")),
+        sa.Index(
+            "uq_event_dedupe",
+            "dedupe",
+            unique=True,
+            sqlite_where=sa.text("dedupe IS NOT NULL"),
+            postgresql_where=sa.text("dedupe IS NOT NULL"),
+        ),
     )
 
     id: int = _id()
