@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from relay.core.address import parse_mailbox
 from relay.core.errors import Misconfigured
 from relay.core.retry import Schedule
 
@@ -37,6 +38,11 @@ Bytes = Annotated[int, Field(gt=0)]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 MIB = 1024 * 1024
+
+
+def _mailbox(text: str) -> str:
+    parse_mailbox(text)
+    return text
 
 
 class Section(BaseModel):
@@ -113,6 +119,8 @@ class ApiSettings(Section):
     #: octets of one request; a body beyond it is answered 413 before it is read
     max_request: Bytes = 16 * MIB
     max_body: Bytes = MIB  #: octets of the contract's `body` field
+    #: the sender of mail that names none, for accounts without an address of their own; any account may use it
+    default_from: Annotated[str, AfterValidator(_mailbox)] = "Pillarbox <noreply@localhost>"
     processes: int = Field(default=1, ge=1, le=64)
 
 
@@ -321,7 +329,7 @@ def _unknown_variables() -> list[str]:
     plain = {name.upper() for name in Settings.model_fields}
     faults = []
     for variable in os.environ:
-        if not variable.startswith(PREFIX) or variable in {"PILLARBOX_CONFIG"}:
+        if not variable.startswith(PREFIX) or variable in {"PILLARBOX_CONFIG", "PILLARBOX_API_KEY"}:
             continue
         section, _, rest = variable.removeprefix(PREFIX).partition("__")
         known = section in plain and (

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _UTF8 = r"\u0080-\U0010ffff"
-_LOCAL = re.compile(rf'(?:[{_ATEXT}{_UTF8}]+(?:\.[{_ATEXT}{_UTF8}]+)*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*")\Z')
+_LOCAL = re.compile(rf'(?:[{_UTF8}{_ATEXT}]+(?:\.[{_UTF8}{_ATEXT}]+)*|"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*")\Z')
 _LABEL = rf"[A-Za-z0-9_{_UTF8}](?:[A-Za-z0-9_{_UTF8}-]*[A-Za-z0-9_{_UTF8}])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
-# The common case in one match, without the quoted and international forms.
-_PLAIN = re.compile(r"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\Z")
+# The common case in one match: no quoted or international form, no hyphen in the domain to be checked.
+_PLAIN = re.compile(r"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)*\Z")
 
 _MAX_LOCAL = 64  # octets, RFC 5321 4.5.3.1.1
 _MAX_DOMAIN = 255  # octets, RFC 5321 4.5.3.1.2
+_MAX_LABEL = 63  # octets, RFC 1035 2.3.4
 _MAX_ADDRESS = 254  # octets: a path of 256 less its angle brackets, RFC 5321 4.5.3.1.3
 
 
@@ -33,10 +34,8 @@ def normalise(address: str) -> str:
     local, at, domain = address.rpartition("@")
     if not at:
         raise InvalidAddress("an email address needs a local part, an @ and a domain")
-    if _PLAIN.match(address) and len(local) <= _MAX_LOCAL and len(address) <= _MAX_ADDRESS:
-        if "-" not in domain or _DOMAIN.match(domain):
-            return f"{local}@{domain.lower()}"
-        raise InvalidAddress("the domain of the email address is malformed")
+    if len(local) <= _MAX_LOCAL and len(domain) <= _MAX_LABEL and _PLAIN.match(address):
+        return f"{local}@{domain.lower()}"
     try:
         octets = len(address.encode())
         local_octets = len(local.encode())
@@ -47,7 +46,7 @@ def normalise(address: str) -> str:
         raise InvalidAddress("the email address is too long")
     if not _LOCAL.match(local):
         raise InvalidAddress("the local part of the email address is malformed")
-    if not _DOMAIN.match(domain) or any(len(label.encode()) > 63 for label in domain.split(".")):
+    if not _DOMAIN.match(domain) or any(len(label.encode()) > _MAX_LABEL for label in domain.split(".")):
         raise InvalidAddress("the domain of the email address is malformed")
     if any("\u0080" <= c <= "\u009f" for c in address):
         raise InvalidAddress("the email address has a control character")
@@ -82,11 +81,7 @@ def parse_mailboxes(text: str) -> list[Mailbox]:
     Raises `InvalidAddress` for what could be read in two ways: unbalanced quotes, comments or brackets, source
     routes, words after the closing bracket, an address without a domain. A group counts as its members.
     """
-    found: list[Mailbox] = []
-    for part in _split(text):
-        if part.strip():
-            found.append(_mailbox(part.strip()))
-    return found
+    return [_mailbox(part.strip()) for part in _split(text) if part.strip()]
 
 
 def parse_mailbox(text: str) -> Mailbox:

@@ -12,4 +12,4 @@ def wire_time(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and `Z`, the way the REST contract writes times."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -96,6 +96,13 @@ class Unsendable(Refused):
     code = "invalid_template"
 
 
+class AttachmentFormat(Refused):
+    """Attachments must be sent via form-data"""  # noqa: D400 - the contract's text
+
+    smtp = (554, "5.6.0")
+    code = "attachment_format"
+
+
 class Suppressed(Unsendable):
     """Recipient email is blacklisted"""
 

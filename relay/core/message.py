@@ -90,6 +90,9 @@ class Submission:
     #: the contract's `params`, kept as the REST client gave them
     params: dict[str, Any] | None = None
     attachments: list[dict[str, Any]] | None = None
+    #: what the client named, where the envelope has an address once that was named twice; else made from it
+    cc: list[str] | None = None
+    bcc: list[str] | None = None
     smtputf8: bool = False  #: the envelope or the headers need RFC 6531 downstream
     eight_bit: bool = False  #: the body has octets above 127 (RFC 6152)
     ret: str | None = None  #: RFC 3461 RET

@@ -99,6 +99,30 @@ def create_key(
     return NewKey(identifier, secret, account)
 
 
+def issue_key(
+    connection: sa.Connection,
+    account: str,
+    *,
+    label: str = "",
+    scopes: Sequence[str] = DEFAULT_SCOPES,
+    expires_at: datetime | None = None,
+    senders: Sequence[str] | None = None,
+) -> NewKey:
+    """A key for an account, which is made first where there is none of that name.
+
+    The first account of all may send as anyone unless `senders` says otherwise; every later one has to name
+    its senders. Raises `Conflict` when it does not, or when `senders` are given for an account that exists.
+    """
+    known = connection.execute(sa.select(t.account.c.id).where(t.account.c.name == account)).first()
+    if known is None:
+        if not senders and connection.execute(sa.select(t.account.c.id).limit(1)).first():
+            raise Conflict(f"The new account {account} needs at least one sender: an address, a domain or *.")
+        create_account(connection, account, senders=senders or ("*",))
+    elif senders:
+        raise Conflict(f"The account {account} exists already; its senders are not changed with a key.")
+    return create_key(connection, account, label=label, scopes=scopes, expires_at=expires_at)
+
+
 def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     """Every key, newest first, with its account's name; never the secret."""
     k = t.api_key.c
@@ -141,7 +165,7 @@ def identify(connection: sa.Connection, key_digest: str) -> Identity | None:
     if row is None or (row.expires_at is not None and row.expires_at <= now()):
         return None
     patterns = connection.execute(
-        sa.select(t.sender.c.pattern).where(t.sender.c.account_id == row.account_id)
+        sa.select(t.sender.c.pattern).where(t.sender.c.account_id == row.account_id).order_by(t.sender.c.id)
     )
     return Identity(
         account_id=row.account_id,

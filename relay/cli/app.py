@@ -1,0 +1,40 @@
+"""The commands and how they are grouped."""
+
+from typing import Annotated
+
+import typer
+
+from relay import __version__
+from relay.cli import configuration, keys, messages, roles, send, up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Mail in by SMTP or REST, out through the provider you configure, with a true status to read back.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pillarbox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("up")(up.up)
+for role in (roles.smtp, roles.api, roles.worker, roles.clock):
+    app.command(role.__name__)(role)
+app.command("migrate")(roles.migrate)
+app.command("send")(send.send)
+app.add_typer(keys.app, name="keys")
+app.add_typer(messages.app, name="messages")
+app.add_typer(configuration.app, name="config")

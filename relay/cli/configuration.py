@@ -1,0 +1,36 @@
+"""Looking at the configuration before a process does."""
+
+import typer
+
+from relay.cli.output import ConfigOption, console, fail, settings_from, show_json
+
+app = typer.Typer(no_args_is_help=True, help="Check and show the configuration.")
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Read the configuration as a process would, providers included; exit code 2 when a part is wrong."""
+    from rich.markup import escape
+
+    from relay.core.errors import Misconfigured
+    from workers.main import build_providers
+
+    settings = settings_from(config)
+    try:
+        providers = build_providers(settings)
+    except Misconfigured as error:
+        fail(escape(str(error)), 2)
+    console.print(
+        f"ok: mail goes out by {settings.default_route} (providers: {', '.join(sorted(providers))})"
+    )
+
+
+@app.command()
+def show(config: ConfigOption = None) -> None:
+    """Print the settings in force as JSON, secrets hidden."""
+    from relay.config import redacted
+
+    settings = settings_from(config)
+    shown = settings.model_dump(mode="json")
+    shown["providers"] = {name: redacted(options) for name, options in settings.ways_out.items()}
+    show_json(shown)

@@ -1,0 +1,101 @@
+"""How commands speak: tables for people, JSON for programs, errors without tracebacks."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from relay.core.clock import wire_time
+from relay.core.errors import Misconfigured, RelayError
+
+if TYPE_CHECKING:
+    from relay.config import Settings
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Configuration file; default: $PILLARBOX_CONFIG, else ./pillarbox.toml."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong on standard error and end."""
+    errors.print(f"[bold red]error:[/] {message}", markup=True)
+    raise typer.Exit(code)
+
+
+def settings_from(config: Path | None) -> "Settings":
+    """The settings, or an end with exit code 2 and every fault found."""
+    from rich.markup import escape
+
+    from relay.config import load
+
+    try:
+        return load(config)
+    except Misconfigured as error:
+        fail(escape(str(error)), 2)
+
+
+def in_record(
+    settings: "Settings", work: "Callable[..., T]", *args: Any, writing: bool = False, **kwargs: Any
+) -> T:
+    """Run a store function on the configured database, schema checked first."""
+    from rich.markup import escape
+
+    from relay.store import migrate
+    from relay.store.database import open_database
+
+    async def run() -> T:
+        database = open_database(settings.database_url)
+        try:
+            call = database.write if writing else database.read
+            return await call(work, *args, **kwargs)
+        finally:
+            await database.close()
+
+    try:
+        if not migrate.is_current(settings.database_url):
+            fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
+        return asyncio.run(run())
+    except (RelayError, Misconfigured) as error:
+        fail(escape(str(error)))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and tables show it: ids as text, times as ISO 8601."""
+    if isinstance(value, datetime):
+        return wire_time(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 2**53:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def show_json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(plain(cell)) for cell in row))
+    console.print(table)

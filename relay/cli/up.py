@@ -1,0 +1,146 @@
+"""`pillarbox up`: everything on this machine, in the foreground, from nothing."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from relay.cli.output import ConfigOption, console, fail, settings_from
+
+if TYPE_CHECKING:
+    from relay.config import Settings
+    from relay.process import Role
+    from relay.store.accounts import NewKey
+    from relay.supervisor import Child
+
+#: seconds beyond the children's own drain before they are ended
+_PATIENCE = 5.0
+
+_EXAMPLE = '{"from": "you@example.org", "recipient": "someone@example.net", "subject": "Hello", "body": "First mail"}'
+
+
+def up(config: ConfigOption = None) -> None:
+    """Start everything: both doors, delivery workers, the clock, and a queue server unless one is configured."""
+    from rich.markup import escape
+
+    from relay.core.errors import Misconfigured, RelayError
+    from relay.embedded import EmbeddedValkey
+    from relay.observe import logs
+    from relay.process import DRAIN
+    from relay.store import migrate
+    from relay.supervisor import Supervisor
+
+    settings = settings_from(config)
+    logs.configure(settings.log, role="up")
+    try:
+        _make_data_directory(settings)
+        # The queue server starts while the schema is looked after.
+        valkey = EmbeddedValkey(settings.data_dir) if settings.embedded_queue else None
+        migrate.upgrade(settings.database_url)
+        key = _first_key(settings)
+        children = _children(settings)
+        supervisor = Supervisor(children, valkey, drain=DRAIN + _PATIENCE)
+        code = supervisor.run(lambda: _greet(settings, key))
+    except (Misconfigured, RelayError, OSError) as error:
+        fail(escape(str(error)), 2 if isinstance(error, Misconfigured) else 1)
+    raise typer.Exit(code)
+
+
+def _make_data_directory(settings: "Settings") -> None:
+    from relay.core.errors import Misconfigured
+
+    directory = settings.data_dir
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(f"data_dir: {directory} cannot be made: {error.strerror}") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise Misconfigured(f"data_dir: {directory} cannot be written to")
+
+
+def _first_key(settings: "Settings") -> "NewKey | None":
+    """A key where there is none yet, so that the first mail can be sent at once."""
+    import asyncio
+
+    from relay.store import accounts
+    from relay.store.database import open_database
+
+    async def make() -> "NewKey | None":
+        database = open_database(settings.database_url)
+        try:
+            if await database.read(accounts.has_keys):
+                return None
+            return await database.write(
+                accounts.issue_key, "default", label="first key", scopes=("send", "read", "admin")
+            )
+        finally:
+            await database.close()
+
+    return asyncio.run(make())
+
+
+def _children(settings: "Settings") -> "list[Child]":
+    """The processes, doors first. Their modules are loaded here, before any fork, so that they share the memory."""
+    from api.main import serve as api
+    from relay.smtp.server import serve as smtp
+    from relay.supervisor import Child
+    from workers.clock import serve as clock
+    from workers.main import serve as worker
+
+    wanted = [
+        ("smtp", smtp, settings.smtp.processes),
+        ("api", api, settings.api.processes),
+        ("worker", worker, settings.delivery.processes),
+        ("clock", clock, 1),
+    ]
+    return [
+        Child(name if count == 1 else f"{name}-{number}", _body(role, name, settings))
+        for name, role, count in wanted
+        for number in range(1, count + 1)
+    ]
+
+
+def _body(role: "Role", name: str, settings: "Settings") -> Callable[[Callable[[], None]], int]:
+    from relay import process
+
+    return lambda ready: process.run(role, name, settings, ready=ready)
+
+
+def _greet(settings: "Settings", key: "NewKey | None") -> None:
+    """What a newcomer needs next, ready to paste."""
+    from relay import __version__
+
+    listener = settings.smtp.listeners[0]
+    smtp = f"{listener.host}:{listener.port}"
+    rest = f"http://{settings.api.host}:{settings.api.port}"
+    way = settings.default_route
+    out = f"{way} ({settings.ways_out[way]['type']})"
+    if not settings.providers:
+        out = "capture (mail is kept here, not sent; configure a provider to send it)"
+    shown = key.secret if key else "$PILLARBOX_API_KEY"
+    lines = [
+        "",
+        f"Pillarbox {__version__} is up. Ctrl-C stops it.",
+        f"  SMTP   {smtp}",
+        f"  REST   {rest}",
+        f"  data   {settings.data_dir}",
+        f"  out    {out}",
+        "",
+    ]
+    if key:
+        lines += [f"Your first API key, shown this once:  {key.secret}", ""]
+    lines += [
+        "Send a mail by SMTP:",
+        f"  swaks --server {smtp} --auth PLAIN --auth-user default --auth-password '{shown}' \\",
+        "    --from you@example.org --to someone@example.net",
+        "Send a mail by REST:",
+        f"  curl {rest}/v1/transactional/email/send -H 'Authorization: Bearer {shown}' \\",
+        "    -H 'Content-Type: application/json' \\",
+        f"    -d '{_EXAMPLE}'",
+        "See what became of it:",
+        "  pillarbox messages list",
+        "",
+    ]
+    for line in lines:
+        console.print(line, markup=False)
