@@ -35,7 +35,7 @@ def list_(
     """List messages, newest first."""
     from relay.store import messages
 
-    query = messages.Query(limit=limit, status=status, tag=tag, with_params=False)
+    query = messages.Query(limit=limit, status=status, tag=tag)
     found, more = in_record(settings_from(config), messages.listing, None, query)
     if as_json:
         show_json({"data": found, "has_more": more})

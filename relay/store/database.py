@@ -62,6 +62,11 @@ def open_database(url: str, *, pool_size: int = 10) -> Database:
     raise Misconfigured(f"database.url: {scheme!r} is not supported; use sqlite:/// or postgresql://")
 
 
+def ping(connection: sa.Connection) -> None:
+    """Work for `read` that only shows whether the database answers."""
+    connection.execute(sa.text("SELECT 1"))
+
+
 class SqliteDatabase(Database):
     """One writer thread and a few reader threads, each with its own connection.
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from relay.core.ids import floor_at, made_at, new_id
+from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
 from relay.store import tables as t
+from relay.store.types import BigInt
 
 #: octets of mail per row of `body`
 PART_SIZE = 512 * 1024
@@ -82,8 +83,8 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "sender": submission.sender,
         "from": submission.from_,
         "recipient": submission.recipients[0].address,
-        "cc": addresses["cc"] or None,
-        "bcc": addresses["bcc"] or None,
+        "cc": (addresses["cc"] if submission.cc is None else submission.cc) or None,
+        "bcc": (addresses["bcc"] if submission.bcc is None else submission.bcc) or None,
         "subject": submission.subject,
         "tag": submission.tag,
         "classification": submission.classification,
@@ -128,14 +129,70 @@ def _recipient_rows(
         }
 
 
+# Built once: building a statement costs more than running it.
+_ONE = sa.select(t.message).where(t.message.c.id == sa.bindparam("b_id", type_=BigInt))
+_OWN = _ONE.where(t.message.c.account_id == sa.bindparam("b_account_id", type_=BigInt))
+_PARAMS = sa.select(t.params.c.message_id, t.params.c.params).where(
+    t.params.c.message_id.in_(sa.bindparam("b_ids", expanding=True, type_=BigInt))
+)
+_OPENING = (
+    sa.select(t.body.c.data)
+    .where(t.body.c.message_id == sa.bindparam("b_id", type_=BigInt))
+    .order_by(t.body.c.part)
+    .limit(sa.bindparam("b_parts", type_=sa.Integer()))
+)
+
+
 def get(connection: sa.Connection, account_id: int | None, identifier: int) -> dict[str, Any] | None:
-    """One message with its params, or None; `account_id` None reads across accounts (operators)."""
-    wanted = t.message.c.id == identifier
-    if account_id is not None:
-        wanted &= t.message.c.account_id == account_id
-    statement = sa.select(t.message, t.params.c.params).outerjoin(t.params).where(wanted)
-    row = connection.execute(statement).mappings().first()
+    """One message, or None; `account_id` None reads across accounts (operators)."""
+    if account_id is None:
+        row = connection.execute(_ONE, {"b_id": identifier}).mappings().first()
+    else:
+        row = connection.execute(_OWN, {"b_id": identifier, "b_account_id": account_id}).mappings().first()
     return dict(row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a message said: the `params` of the REST client that sent it, else the opening octets of the mail."""
+
+    params: dict[str, Any] | None
+    opening: bytes = b""
+
+
+#: rows of `body` that make an opening: enough for the header block and a long text, whatever is attached
+_OPENING_PARTS = 3
+
+
+def contents(connection: sa.Connection, identifiers: Sequence[int]) -> dict[int, Content]:
+    """The contents of some messages by id; ask for few at a time, as each may be megabytes."""
+    if not identifiers:
+        return {}
+    rows = connection.execute(_PARAMS, {"b_ids": list(identifiers)})
+    found = {row.message_id: Content(row.params) for row in rows}
+    for identifier in identifiers:
+        if identifier not in found:
+            parts = connection.execute(_OPENING, {"b_id": identifier, "b_parts": _OPENING_PARTS})
+            found[identifier] = Content(None, b"".join(parts.scalars()))
+    return found
+
+
+def with_content(
+    connection: sa.Connection, account_id: int | None, identifier: int
+) -> tuple[dict[str, Any], Content] | None:
+    """One message and what it said, or None."""
+    row = get(connection, account_id, identifier)
+    return None if row is None else (row, contents(connection, [identifier])[identifier])
+
+
+def with_history(
+    connection: sa.Connection, account_id: int | None, identifier: int
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]] | None:
+    """One message, its recipients and its timeline, or None."""
+    row = get(connection, account_id, identifier)
+    if row is None:
+        return None
+    return row, recipients(connection, identifier), timeline(connection, identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +209,6 @@ class Query:
     created_lte: datetime | None = None
     by_updated: bool = False
     ascending: bool = False
-    with_params: bool = True
 
 
 def listing(
@@ -160,30 +216,38 @@ def listing(
 ) -> tuple[list[dict[str, Any]], bool]:
     """A page of messages and whether there are more. The order is total: equal times go by id."""
     m = t.message.c
-    statement = (
-        sa.select(t.message, t.params.c.params).outerjoin(t.params)
-        if query.with_params
-        else sa.select(t.message)
-    )
+    statement = sa.select(t.message)
     if account_id is not None:
         statement = statement.where(m.account_id == account_id)
     if query.status is not None:
         statement = statement.where(m.status == query.status)
     if query.tag is not None:
         statement = statement.where(m.tag == query.tag)
-    # created_at is the time in the id, to the millisecond; the bounds become bounds on the primary key.
+    # created_at is the time in the id, to the millisecond, so its bounds are bounds on the primary key.
     if query.created_gt is not None:
-        statement = statement.where(m.created_at > query.created_gt, m.id >= floor_at(query.created_gt))
+        statement = statement.where(m.id >= _first_after(query.created_gt))
     if query.created_gte is not None:
-        statement = statement.where(m.id >= floor_at(query.created_gte))
+        statement = statement.where(m.id >= _first_at(query.created_gte))
     if query.created_lt is not None:
-        statement = statement.where(m.id < floor_at(query.created_lt))
+        statement = statement.where(m.id < _first_at(query.created_lt))
     if query.created_lte is not None:
-        statement = statement.where(m.created_at <= query.created_lte)
+        statement = statement.where(m.id < _first_after(query.created_lte))
     keys = (m.updated_at, m.id) if query.by_updated else (m.id,)
     statement = statement.order_by(*(key.asc() if query.ascending else key.desc() for key in keys))
     rows = connection.execute(statement.limit(query.limit + 1).offset(query.offset)).mappings().all()
     return [dict(row) for row in rows[: query.limit]], len(rows) > query.limit
+
+
+_LAST = made_at(MAX_ID) - timedelta(seconds=1)
+
+
+def _first_at(moment: datetime) -> int:
+    """The first id of `moment` or later. Times outside of what ids can say are as good as the nearest inside."""
+    return floor_at(min(max(moment, EPOCH), _LAST))
+
+
+def _first_after(moment: datetime) -> int:
+    return floor_at(min(max(moment, EPOCH - timedelta(microseconds=1)), _LAST) + timedelta(microseconds=1))
 
 
 def raw(connection: sa.Connection, identifier: int) -> bytes:

@@ -1,0 +1,152 @@
+"""The REST door of a process: the application, and the server it runs on."""
+
+import asyncio
+import contextlib
+import errno
+import importlib.util
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from api import errors, health, messages
+from api.auth import Gate
+from api.limits import Border
+from api.nomsa import routes as nomsa
+from api.services import Services
+from relay import __version__
+from relay.config import ApiSettings
+from relay.core.errors import Misconfigured
+from relay.observe import facts
+from relay.process import DRAIN, Context
+
+_BACKLOG = 2048
+#: seconds an idle connection is kept; longer than the 60 s of common load balancers, so that they close first
+_KEEP_ALIVE = 75
+
+
+def build(context: Context) -> ASGIApp:
+    """The whole application as one ASGI callable."""
+    intake = context.intake()
+    services = Services(
+        settings=context.settings.api,
+        database=context.database,
+        intake=intake,
+        gate=Gate(context.authenticator()),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await intake.close()
+
+    app = FastAPI(
+        title="Pillarbox",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # Redirects would answer without a body of ours; `api.limits` takes the trailing slash off instead.
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    app.include_router(nomsa.router(services))
+    app.include_router(messages.router(services))
+    app.include_router(health.router(services, context.stop))
+    return Border(app, max_request=services.settings.max_request)
+
+
+async def serve(context: Context) -> None:
+    """Listen and answer until the context's `stop`; requests in hand are finished.
+
+    Raises `Misconfigured` when the address cannot be listened on.
+    """
+    await serve_on(listen(context.settings.api), context)
+
+
+async def serve_on(listener: socket.socket, context: Context) -> None:
+    """`serve` on a socket that is bound already."""
+    config = uvicorn.Config(
+        build(context),
+        http="httptools" if importlib.util.find_spec("httptools") else "h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=int(DRAIN) - 5,
+    )
+    host, port = listener.getsockname()[:2]
+
+    def listening() -> None:
+        facts.listening("rest", f"{host}:{port}")
+        context.ready()
+
+    server = _Server(config, listening)
+    watch = asyncio.create_task(_stop_with(server, context.stop))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watch.cancel()
+        listener.close()
+
+
+async def _stop_with(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+def listen(settings: ApiSettings) -> socket.socket:
+    """A bound socket. With several processes configured each has its own on the same port.
+
+    Raises `Misconfigured` in words for the operator.
+    """
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror:
+        raise Misconfigured(f"api.host: {settings.host} is not an address or a known host name") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.processes > 1:
+            # Only then: a port shared by accident would hand half of the requests to another installation.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        # Bound is not enough to find a port in use: two sockets may bind, and only one can listen.
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Misconfigured(
+                f"api.port: {where} is in use by another program; stop it or choose another port"
+            ) from None
+        if error.errno in {errno.EACCES, errno.EADDRNOTAVAIL}:
+            raise Misconfigured(f"api.host, api.port: cannot listen on {where}: {error.strerror}") from None
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `relay.process`, and tells when it is listening."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The original raises the signal again at the end, which ends the process before anything is closed.
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()

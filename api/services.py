@@ -1,0 +1,16 @@
+"""What the routes work with. One set per process, made by `api.main.build`."""
+
+from dataclasses import dataclass
+
+from api.auth import Gate
+from relay.config import ApiSettings
+from relay.intake import Intake
+from relay.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: ApiSettings
+    database: Database
+    intake: Intake
+    gate: Gate
