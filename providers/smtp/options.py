@@ -1,0 +1,100 @@
+"""What an operator may say about a smarthost."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from providers.options import Options
+from relay.core.errors import Misconfigured
+
+
+class Tls(StrEnum):
+    """How the line is protected (RFC 3207, RFC 8314)."""
+
+    REQUIRE = "require"  #: STARTTLS or nothing is sent
+    IMPLICIT = "implicit"  #: TLS from the first octet, as on port 465
+    OPPORTUNISTIC = "opportunistic"  #: STARTTLS where offered, certificate not checked, else in the clear
+    NONE = "none"
+
+
+# Letters, digits, dots, hyphens, and the brackets and colons of address literals.
+_HOST = re.compile(r"[A-Za-z0-9._:-]+\Z")
+_EHLO_NAME = re.compile(r"[A-Za-z0-9._-]+\Z|\[[A-Za-z0-9.:]+\]\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpOptions:
+    """Validated options; times in seconds."""
+
+    host: str
+    port: int
+    tls: Tls
+    verify: bool
+    ca_file: str | None
+    hostname: str | None
+    max_connections: int
+    max_messages_per_connection: int
+    connect_timeout: float
+    command_timeout: float
+    data_timeout: float
+    idle: float
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+
+
+def read_options(given: Mapping[str, Any]) -> SmtpOptions:
+    """Raises `Misconfigured` for an unknown, missing or unusable option.
+
+    Credentials want `tls = "require"` or `"implicit"`; `plaintext_auth = true` lifts that for a line that is
+    private anyway. The command and data timeouts default to the minima of RFC 5321 4.5.3.2; the reply to the
+    end of data is awaited that long because giving up earlier makes doubles (RFC 1047).
+    """
+    options = Options(given)
+    host = options.needed("host")
+    port = options.integer("port", 587, least=1, most=65_535)
+    username = options.text("username", secret=True)
+    password = options.text("password", secret=True)
+    tls = Tls(options.choice("tls", _usual_tls(port, signs_in=username is not None), tuple(Tls)))
+    verify = options.flag("verify", default=tls is not Tls.OPPORTUNISTIC)
+    plaintext_auth = options.flag("plaintext_auth", default=False)
+    read = SmtpOptions(
+        host=host,
+        port=port,
+        tls=tls,
+        verify=verify,
+        ca_file=options.text("ca_file"),
+        hostname=options.text("hostname"),
+        max_connections=options.integer("max_connections", 20, least=1, most=1_000),
+        max_messages_per_connection=options.integer(
+            "max_messages_per_connection", 1_000, least=1, most=1_000_000
+        ),
+        connect_timeout=options.seconds("connect_timeout", 30),
+        command_timeout=options.seconds("command_timeout", 300),
+        data_timeout=options.seconds("data_timeout", 600),
+        idle=options.seconds("idle", 30),
+        username=username,
+        password=password,
+    )
+    options.finish()
+    if not _HOST.match(host):
+        raise Misconfigured("host must be a host name or an address")
+    if read.hostname is not None and not _EHLO_NAME.match(read.hostname):
+        raise Misconfigured("hostname must be a host name or an address in brackets")
+    if (username is None) != (password is None):
+        raise Misconfigured("username and password are needed together")
+    if username is not None and tls in {Tls.NONE, Tls.OPPORTUNISTIC} and not plaintext_auth:
+        raise Misconfigured(
+            f'tls = "{tls}" could send the password in the clear: use "require" or "implicit", '
+            "or say plaintext_auth = true"
+        )
+    if verify and tls is Tls.OPPORTUNISTIC:
+        raise Misconfigured('verify has no meaning with tls = "opportunistic": use "require"')
+    return read
+
+
+def _usual_tls(port: int, *, signs_in: bool) -> str:
+    if port == 465:
+        return Tls.IMPLICIT
+    return Tls.REQUIRE if port == 587 or signs_in else Tls.OPPORTUNISTIC
