@@ -107,3 +107,40 @@ def stopped() -> None:
 def fault(where: str, error: BaseException, **fields: Any) -> None:
     """Something we did not expect; the line has what the client was not told."""
     _log.error("fault", where=where, error=repr(error), exc_info=error, **fields)
+
+
+def queue_server_started(pid: int, where: str) -> None:
+    _log.debug("queue server started", pid=pid, address=where)
+
+
+def queue_server_adopted(where: str) -> None:
+    _log.info("queue server was running already", address=where)
+
+
+def queue_server_lost(code: int, pause: float) -> None:
+    _log.error("queue server ended; starting it again", code=code, pause=pause)
+
+
+def queue_set_aside(where: str) -> None:
+    _log.error("queue could not be read and was set aside; waiting mail is in the record", kept=where)
+
+
+def child_started(name: str, pid: int) -> None:
+    _log.debug("process started", name=name, pid=pid)
+
+
+def child_lost(name: str, code: int, pause: float) -> None:
+    """`code` is the exit code, or the negative number of the signal that ended it."""
+    _log.error("process ended; starting it again", name=name, code=code, pause=pause)
+
+
+def child_failed(name: str, code: int) -> None:
+    _log.error("process did not start; giving up", name=name, code=code)
+
+
+def child_killed(name: str, pid: int) -> None:
+    _log.warning("process did not end in time and was killed", name=name, pid=pid)
+
+
+def migrated(before: str | None, after: str) -> None:
+    _log.info("database brought up to date", before=before, after=after)
