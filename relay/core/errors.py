@@ -97,7 +97,7 @@ class Unsendable(Refused):
 
 
 class AttachmentFormat(Refused):
-    """Attachments must be sent via form-data"""  # noqa: D400 - the contract's text
+    """Attachments must be sent via form-data"""
 
     smtp = (554, "5.6.0")
     code = "attachment_format"

@@ -150,9 +150,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def text_part(text: str, subtype: str, extra: bytes = b"") -> bytes:
     """A text part with its own headers, safe for any server: 7bit where the text allows, else quoted-printable."""
-    data = re.sub(r"\r\n|\r|\n", "\r\n", text).encode()
-    longest = max(map(len, data.split(b"\r\n")), default=0)
-    if data.isascii() and b"\0" not in data and longest <= _MAX_LINE:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    data = text.replace("\n", "\r\n").encode()
+    if data.isascii() and b"\0" not in data and _lines_fit(data):
         encoding, body = b"7bit", data
     elif _mostly_ascii(data):
         encoding, body = b"quoted-printable", _quoted_printable(data)
@@ -169,8 +170,23 @@ def base64_lines(data: bytes) -> bytes:
     return base64.encodebytes(data).replace(b"\n", b"\r\n")
 
 
+def _lines_fit(data: bytes) -> bool:
+    """Whether no line is too long for SMTP; looks at one line end per thousand octets."""
+    start = 0
+    while len(data) - start > _MAX_LINE:
+        end = data.rfind(b"\r\n", start, start + _MAX_LINE + 2)
+        if end < 0:
+            return False
+        start = end + 2
+    return True
+
+
+_ASCII = bytes(range(127))
+
+
 def _mostly_ascii(data: bytes) -> bool:
-    return sum(byte > 126 for byte in data[:4096]) * 6 < len(data[:4096])
+    sample = data[:4096]
+    return len(sample.translate(None, _ASCII)) * 6 < len(sample)
 
 
 def _quoted_printable(data: bytes) -> bytes:

@@ -1,0 +1,269 @@
+"""The queue in the record: claims, fences, settlements, recovery; the same on both databases."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from relay.core.event import EventKind
+from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
+from relay.core.status import Classification, Door, State, Status
+from relay.store import accounts, deliveries, messages
+from relay.store.database import Database, open_database
+from relay.store.deliveries import ClaimedMail, Settlement
+
+LEASE = 30.0
+
+
+def submission(account: int, *addresses: str, **fields: Any) -> Submission:
+    return Submission(
+        account_id=account,
+        key_id=None,
+        door=Door.SMTP,
+        sender="from@example.org",
+        recipients=[EnvelopeRecipient(address) for address in addresses or ("to@example.net",)],
+        head=b"Subject: x\r\n\r\n",
+        tail=MemoryTail(b"body\r\n"),
+        from_="from@example.org",
+        **fields,
+    )
+
+
+def later(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def settlement(mail: ClaimedMail, index: int = 0, **fields: Any) -> Settlement:
+    values: dict[str, Any] = {
+        "state": State.DONE,
+        "status": Status.SENT,
+        "kind": EventKind.SENT,
+        "at": later(0),
+        "reply": "250 2.0.0 ok",
+        "provider": "office",
+    }
+    return Settlement(mail.claims[index], **(values | fields))
+
+
+Scene = Callable[[Database, int], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def play(database_url: str) -> Callable[[Scene], None]:
+    def run(scene: Scene) -> None:
+        async def main() -> None:
+            database = open_database(database_url)
+            try:
+                account = await database.write(accounts.create_account, "default", senders=["*"])
+                await scene(database, account)
+            finally:
+                await database.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_a_claim_takes_each_recipient_once(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        stored = await database.write(
+            messages.insert, [submission(account, "a@x.example", "b@x.example"), submission(account)]
+        )
+        ids = [one.id for one in stored]
+        first, second = await asyncio.gather(
+            database.write(deliveries.claim, ids, now=later(1), lease=LEASE),
+            database.write(deliveries.claim, ids, now=later(1), lease=LEASE),
+        )
+        claims = [claim for mail in first + second for claim in mail.claims]
+        assert sorted(claim.address for claim in claims) == ["a@x.example", "b@x.example", "to@example.net"]
+        assert {claim.attempts for claim in claims} == {1}
+        assert await database.write(deliveries.claim, ids, now=later(1), lease=LEASE) == []
+        assert await database.read(deliveries.bodies, ids) == dict.fromkeys(ids, b"Subject: x\r\n\r\nbody\r\n")
+
+    play(scene)
+
+
+def test_settling_writes_status_event_and_message(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        (stored,) = await database.write(messages.insert, [submission(account, "a@x.example", "b@x.example")])
+        (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
+        at = later(1)
+        stale = await database.write(
+            deliveries.settle,
+            [
+                settlement(mail, 0, at=at, ref="r1"),
+                settlement(
+                    mail,
+                    1,
+                    status=Status.BOUNCED,
+                    kind=EventKind.BOUNCED,
+                    reply="550 5.1.1 no",
+                    error_code="Hard",
+                ),
+            ],
+        )
+        assert stale == []
+        row = await database.read(messages.get, account, stored.id)
+        assert row is not None
+        assert (row["status"], row["sent_at"], row["error_code"]) == ("SENT", at, None)
+        first, second = await database.read(messages.recipients, stored.id)
+        assert (first["status"], first["provider_ref"], first["state"]) == ("SENT", "r1", "done")
+        assert (second["status"], second["reply"]) == ("BOUNCED", "550 5.1.1 no")
+        assert first["lease_until"] is None
+        timeline = await database.read(messages.timeline, stored.id)
+        assert sorted((line["kind"], line["reply"]) for line in timeline) == [
+            ("bounced", "550 5.1.1 no"),
+            ("sent", "250 2.0.0 ok"),
+        ]
+
+    play(scene)
+
+
+def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        (stored,) = await database.write(messages.insert, [submission(account)])
+        (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
+        due = later(60)
+        await database.write(
+            deliveries.settle,
+            [
+                settlement(
+                    mail, state=State.QUEUED, status=None, kind=EventKind.DEFERRED, due_at=due, reply="451 x"
+                )
+            ],
+        )
+        assert await database.write(deliveries.claim, [stored.id], now=later(59), lease=LEASE) == []
+        assert await database.read(deliveries.due_lanes, now=later(59)) == []
+        assert await database.read(deliveries.due_lanes, now=later(61)) == ["normal"]
+        (mail,) = await database.write(deliveries.claim_due, "normal", limit=10, now=later(61), lease=LEASE)
+        assert mail.claims[0].attempts == 2
+        row = await database.read(messages.get, account, stored.id)
+        assert row is not None
+        assert row["status"] == "ACCEPTED"
+
+    play(scene)
+
+
+def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        (stored,) = await database.write(messages.insert, [submission(account)])
+        (away,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
+        assert await database.read(deliveries.any_expired, now=later(LEASE - 1)) is False
+        assert await database.read(deliveries.any_expired, now=later(LEASE + 2)) is True
+        (recovered,) = await database.write(deliveries.recover, now=later(LEASE + 2), poison_after=3)
+        assert (recovered.message_id, recovered.parked) == (stored.id, False)
+        early = settlement(away)
+        assert await database.write(deliveries.settle, [early]) == [early]
+        (again,) = await database.write(deliveries.claim, [stored.id], now=later(LEASE + 3), lease=LEASE)
+        late = settlement(away, status=Status.BOUNCED, kind=EventKind.BOUNCED)
+        assert await database.write(deliveries.settle, [late]) == [late]
+        assert await database.write(deliveries.settle, [settlement(again)]) == []
+        row = await database.read(messages.get, account, stored.id)
+        assert row is not None
+        assert row["status"] == "SENT"
+
+    play(scene)
+
+
+def test_renewing_keeps_a_claim_and_handing_back_undoes_it(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        stored = await database.write(messages.insert, [submission(account), submission(account)])
+        ids = [one.id for one in stored]
+        kept, returned = await database.write(deliveries.claim, ids, now=later(1), lease=LEASE)
+        await database.write(deliveries.renew, kept.claims, until=later(LEASE * 3))
+        await database.write(deliveries.hand_back, returned.claims, now=later(0))
+        assert await database.write(deliveries.recover, now=later(LEASE * 2), poison_after=3) == []
+        (again,) = await database.write(deliveries.claim, ids, now=later(1), lease=LEASE)
+        assert again.id == returned.id
+        assert again.claims[0].attempts == 1
+
+    play(scene)
+
+
+def test_a_mail_that_outlives_its_workers_is_parked(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        (stored,) = await database.write(messages.insert, [submission(account)])
+        outcomes = []
+        for round_ in range(3):
+            moment = later(1 + round_ * 100)
+            await database.write(deliveries.claim, [stored.id], now=moment, lease=LEASE)
+            expired = moment + timedelta(seconds=LEASE + 1)
+            (recovered,) = await database.write(deliveries.recover, now=expired, poison_after=3)
+            outcomes.append((recovered.crashes, recovered.parked))
+        assert outcomes == [(1, False), (2, False), (3, True)]
+        assert await database.read(deliveries.due_lanes, now=later(10_000)) == []
+        timeline = await database.read(messages.timeline, stored.id)
+        assert [line["kind"] for line in timeline] == ["recovered", "recovered", "parked"]
+
+    play(scene)
+
+
+def test_urgent_mail_has_a_lane_of_its_own(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        await database.write(
+            messages.insert, [submission(account), submission(account, classification=Classification.URGENT)]
+        )
+        assert await database.read(deliveries.due_lanes, now=later(1)) == ["urgent", "normal"]
+        (urgent,) = await database.write(deliveries.claim_due, "urgent", limit=10, now=later(1), lease=LEASE)
+        assert urgent.row["classification"] == "URGENT"
+
+    play(scene)
+
+
+def test_large_mail_is_stored_in_pieces_and_comes_back_whole(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        large = submission(account)
+        large.tail = MemoryTail(bytes(range(256)) * 8192)
+        small = submission(account)
+        big, _ = await database.write(messages.insert, [large, small])
+        raw = await database.read(messages.raw, big.id)
+        assert raw == large.head + bytes(range(256)) * 8192
+
+    play(scene)
+
+
+def test_listing_is_stable_and_knows_whether_there_is_more(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        other = await database.write(accounts.create_account, "other", senders=["x.example"])
+        stored = await database.write(
+            messages.insert,
+            [submission(account, tag="a" if n % 2 else None) for n in range(5)] + [submission(other)],
+        )
+        mine = [one.id for one in stored[:5]]
+        page, more = await database.read(messages.listing, account, messages.Query(limit=3))
+        assert ([row["id"] for row in page], more) == (mine[:1:-1], True)
+        page, more = await database.read(messages.listing, account, messages.Query(limit=3, offset=3))
+        assert ([row["id"] for row in page], more) == (mine[1::-1], False)
+        page, _ = await database.read(messages.listing, account, messages.Query(tag="a", ascending=True))
+        assert [row["id"] for row in page] == mine[1::2]
+        at = stored[2].at
+        page, _ = await database.read(
+            messages.listing, account, messages.Query(created_lte=at, created_gte=at)
+        )
+        assert stored[2].id in [row["id"] for row in page]
+        assert all(row["created_at"] == at for row in page)
+        assert await database.read(messages.get, other, mine[0]) is None
+        assert await database.read(messages.listing, None, messages.Query(limit=6)) != ([], False)
+
+    play(scene)
+
+
+def test_recipient_kinds_are_kept_for_the_wire(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        mail = submission(account)
+        mail.recipients += [
+            EnvelopeRecipient("c@x.example", RecipientKind.CC),
+            EnvelopeRecipient("b@x.example", RecipientKind.BCC),
+        ]
+        (stored,) = await database.write(messages.insert, [mail])
+        row = await database.read(messages.get, account, stored.id)
+        assert row is not None
+        assert (row["recipient"], row["cc"], row["bcc"]) == (
+            "to@example.net",
+            ["c@x.example"],
+            ["b@x.example"],
+        )
+
+    play(scene)
