@@ -144,3 +144,7 @@ def child_killed(name: str, pid: int) -> None:
 
 def migrated(before: str | None, after: str) -> None:
     _log.info("database brought up to date", before=before, after=after)
+
+
+def tls_failed(door: str, peer: str, error: BaseException) -> None:
+    _log.info("TLS handshake failed", door=door, peer=peer, error=repr(error))

@@ -1,0 +1,198 @@
+"""From what SMTP brought to a `Submission`: who it is from, for whom, and the few fields we add or take away.
+
+The header block is scanned, not parsed: fields are found by position, a few values are read, and everything else
+is passed on as it came.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from relay.core import mime
+from relay.core.address import InvalidAddress, Mailbox, parse_mailbox, parse_mailboxes
+from relay.core.errors import BadMessage
+from relay.core.identity import Identity
+from relay.core.ids import new_id
+from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
+from relay.core.mime import Field
+from relay.core.status import Classification, Door
+from relay.policy import check_sender
+from relay.smtp import replies
+from relay.smtp.data import Content
+
+Fields = dict[bytes, list[Field]]
+
+_TAG = b"x-pillarbox-tag"
+_CLASSIFICATION = b"x-pillarbox-classification"
+#: fields that tell us something, or name those whom the others must not see
+_REMOVED = frozenset({b"bcc", b"resent-bcc", _TAG, _CLASSIFICATION})
+
+_MAX_TAG = 255  # characters, as the record has them
+_MAX_FROM = 1000
+_MAX_SUBJECT = 2000
+_ATOM = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-/=?^_`{|}~.@\"")
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One mail transaction."""
+
+    sender: str
+    smtputf8: bool
+    recipients: dict[str, EnvelopeRecipient]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the Received field tells of how a mail came here (RFC 5321 4.4, protocol names RFC 3848)."""
+
+    helo: str  #: as the client named itself, reduced to what a domain may hold
+    address: str  #: the client's IP address
+    protocol: str  #: such as ESMTPSA
+    hostname: str  #: ours
+
+
+def build(
+    identity: Identity, envelope: Envelope, content: Content, trace: Trace, *, max_hops: int
+) -> Submission:
+    """Raises `Refused` for a mail that may not or cannot be sent, `Rejected` for one that loops."""
+    head = content.head
+    fields = mime.scan(head)
+    by_name: Fields = {}
+    for field in fields:
+        by_name.setdefault(field.name, []).append(field)
+    if len(by_name.get(b"received", ())) > max_hops:
+        raise replies.Rejected(replies.TOO_MANY_HOPS)
+    author = _author(identity, head, by_name)
+    recipients = list(envelope.recipients.values())
+    _sort_recipients(recipients, head, by_name)
+    ascii_head = head.isascii()
+    return Submission(
+        account_id=identity.account_id,
+        key_id=identity.key_id,
+        door=Door.SMTP,
+        sender=envelope.sender,
+        recipients=recipients,
+        head=_edited(head, fields, by_name, trace, recipients),
+        tail=content.tail,
+        from_=_storable(str(author), _MAX_FROM),
+        subject=_text(head, by_name, b"subject", _MAX_SUBJECT),
+        reply_to=_text(head, by_name, b"reply-to", _MAX_FROM) or None,
+        tag=_text(head, by_name, _TAG, _MAX_TAG) or None,
+        classification=_classification(head, by_name),
+        smtputf8=envelope.smtputf8
+        and not (ascii_head and envelope.sender.isascii() and all(r.address.isascii() for r in recipients)),
+        eight_bit=content.eight_bit,
+    )
+
+
+def _author(identity: Identity, head: bytes, by_name: Fields) -> Mailbox:
+    """The first mailbox of From, once every author and the sender were held against the account's senders."""
+    written = by_name.get(b"from", ())
+    if len(written) != 1:
+        raise BadMessage("The message needs exactly one From field.")
+    senders = by_name.get(b"sender", ())
+    if len(senders) > 1:
+        raise BadMessage("The message has more than one Sender field.")
+    try:
+        authors = _mailboxes(mime.value(head, written[0]))
+        sender = parse_mailbox(mime.value(head, senders[0])) if senders else None
+    except InvalidAddress:
+        raise BadMessage("The From or Sender field is malformed.") from None
+    if not authors or (len(authors) > 1 and sender is None):
+        raise BadMessage("From must hold one address, or several with a Sender field (RFC 5322 3.6.2).")
+    for author in authors:
+        check_sender(identity, author.address)
+    if sender is not None:
+        check_sender(identity, sender.address)
+    return authors[0]
+
+
+@lru_cache(maxsize=2048)
+def _mailboxes(text: str) -> tuple[Mailbox, ...]:
+    # An application writes the same From on every mail.
+    return tuple(parse_mailboxes(text))
+
+
+def _sort_recipients(recipients: Iterable[EnvelopeRecipient], head: bytes, by_name: Fields) -> None:
+    to = " ".join(mime.value(head, field) for field in by_name.get(b"to", ())).lower()
+    cc = " ".join(mime.value(head, field) for field in by_name.get(b"cc", ())).lower()
+    for recipient in recipients:
+        address = recipient.address.lower()
+        if _names(to, address):
+            recipient.kind = RecipientKind.TO
+        elif _names(cc, address):
+            recipient.kind = RecipientKind.CC
+        else:
+            recipient.kind = RecipientKind.BCC
+
+
+def _names(text: str, address: str) -> bool:
+    """Whether a field shows this address, and not merely a longer one around it. Broken fields count too."""
+    start = text.find(address)
+    while start >= 0:
+        end = start + len(address)
+        if text[start - 1 : start] not in _ATOM and (end == len(text) or text[end] not in _ATOM):
+            return True
+        start = text.find(address, start + 1)
+    return False
+
+
+def _classification(head: bytes, by_name: Fields) -> Classification | None:
+    written = by_name.get(_CLASSIFICATION)
+    if not written:
+        return None
+    try:
+        return Classification(mime.value(head, written[0]).upper())
+    except ValueError:
+        known = ", ".join(Classification)
+        raise BadMessage(f"X-Pillarbox-Classification must be one of {known}.") from None
+
+
+def _edited(
+    head: bytes, fields: list[Field], by_name: Fields, trace: Trace, recipients: list[EnvelopeRecipient]
+) -> bytes:
+    added = [_received(trace, recipients)]
+    if b"message-id" not in by_name:
+        added.append(
+            f"Message-ID: <{new_id()}.{time.monotonic_ns() % 1_000_000}@{trace.hostname}>\r\n".encode()
+        )
+    if b"date" not in by_name:
+        added.append(f"Date: {_now()}\r\n".encode())
+    kept = head if _REMOVED.isdisjoint(by_name) else mime.without(head, fields, _REMOVED)
+    closing = b"" if kept.endswith(b"\r\n\r\n") else b"\r\n"
+    return b"".join((*added, kept, closing))
+
+
+def _received(trace: Trace, recipients: list[EnvelopeRecipient]) -> bytes:
+    address = f"IPv6:{trace.address}" if ":" in trace.address else trace.address
+    # Naming one of several recipients would show it to the others.
+    only = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
+    return (
+        f"Received: from {trace.helo} ([{address}])\r\n"
+        f"\tby {trace.hostname} with {trace.protocol}{only};\r\n"
+        f"\t{_now()}\r\n"
+    ).encode()
+
+
+def _now() -> str:
+    return _date(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return mime.date_value(datetime.fromtimestamp(second, UTC))
+
+
+def _text(head: bytes, by_name: Fields, name: bytes, limit: int) -> str:
+    found = by_name.get(name)
+    return _storable(mime.text_value(head, found, name), limit) if found else ""
+
+
+def _storable(text: str, limit: int) -> str:
+    """Text as a database takes it: no control characters (PostgreSQL refuses NUL), no lone surrogates."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text[:limit]
