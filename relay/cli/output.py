@@ -28,7 +28,10 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-console = Console(highlight=False, soft_wrap=True)
+#: columns of a table that no terminal shows: a pipe or a file has room
+_PIPED = None if sys.stdout.isatty() else 240
+
+console = Console(highlight=False, soft_wrap=True, width=_PIPED)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -82,7 +85,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value > 2**53:
         return str(value)
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        # Column names are a subclass of str, which the encoder does not take for keys.
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return value

@@ -38,7 +38,7 @@ def up(config: ConfigOption = None) -> None:
         # The queue server starts while the schema is looked after.
         valkey = EmbeddedValkey(settings.data_dir) if settings.embedded_queue else None
         migrate.upgrade(settings.database_url)
-        key = _first_key(settings)
+        key = _prepare_record(settings)
         children = _children(settings)
         supervisor = Supervisor(children, valkey, drain=DRAIN + _PATIENCE)
         code = supervisor.run(lambda: _greet(settings, key))
@@ -59,16 +59,22 @@ def _make_data_directory(settings: "Settings") -> None:
         raise Misconfigured(f"data_dir: {directory} cannot be written to")
 
 
-def _first_key(settings: "Settings") -> "NewKey | None":
-    """A key where there is none yet, so that the first mail can be sent at once."""
+def _prepare_record(settings: "Settings") -> "NewKey | None":
+    """Make a key where there is none yet, so that the first mail can be sent at once; take back what was in hand.
+
+    Nobody else delivers from a SQLite record of this machine, so its claims are those of a run that was cut short.
+    """
     import asyncio
 
-    from relay.store import accounts
+    from relay.core.clock import now
+    from relay.store import accounts, deliveries
     from relay.store.database import open_database
 
-    async def make() -> "NewKey | None":
+    async def prepare() -> "NewKey | None":
         database = open_database(settings.database_url)
         try:
+            if database.dialect == "sqlite":
+                await database.write(deliveries.reclaim, now=now())
             if await database.read(accounts.has_keys):
                 return None
             return await database.write(
@@ -77,7 +83,7 @@ def _first_key(settings: "Settings") -> "NewKey | None":
         finally:
             await database.close()
 
-    return asyncio.run(make())
+    return asyncio.run(prepare())
 
 
 def _children(settings: "Settings") -> "list[Child]":

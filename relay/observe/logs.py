@@ -11,16 +11,20 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from relay.config import LogSettings
 from relay.observe import facts
 
+_current_role = ""
+
 
 def configure(settings: LogSettings, *, role: str) -> None:
     """Send every log line of this process to standard error in the configured form, marked with its role."""
+    global _current_role
+    _current_role = role
     level = getattr(logging, settings.level.upper())
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _role(role),
+        _add_role,
     ]
     final: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps)]
@@ -30,7 +34,8 @@ def configure(settings: LogSettings, *, role: str) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write per line: several processes share the stream.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -48,12 +53,10 @@ def configure(settings: LogSettings, *, role: str) -> None:
     facts.show_addresses(settings.addresses == "full")
 
 
-def _role(role: str) -> Processor:
-    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["role"] = role
-        return event
-
-    return add
+def _add_role(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Read anew for each line: a forked process inherits loggers that were bound under its parent's name.
+    event["role"] = _current_role
+    return event
 
 
 def _dumps(value: Any, **_options: Any) -> str:

@@ -346,6 +346,25 @@ class Recovered:
     parked: bool
 
 
+def reclaim(connection: sa.Connection, *, now: datetime) -> int:
+    """Put every claimed recipient back into the queue at once; returns how many there were.
+
+    For a start after everything ended at once: no worker is left that could hold a claim, and no mail is to blame.
+    """
+    statement = (
+        t.recipient.update()
+        .where(t.recipient.c.state == sa.literal_column("'sending'"))
+        .values(
+            state=State.QUEUED,
+            fence=t.recipient.c.fence + 1,
+            due_at=now,
+            lease_until=sa.null(),
+            updated_at=now,
+        )
+    )
+    return int(connection.execute(statement).rowcount)
+
+
 def recover(
     connection: sa.Connection, *, now: datetime, poison_after: int, limit: int = 1000
 ) -> list[Recovered]:

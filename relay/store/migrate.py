@@ -80,7 +80,8 @@ def draft(message: str) -> Path:
         def write(connection: sa.Connection) -> Path:
             number = f"{int(head()) + 1:04}"
             made = command.revision(alembic_config(connection), message, autogenerate=True, rev_id=number)
-            assert made is not None and not isinstance(made, list)
+            assert not isinstance(made, list)
+            assert made is not None
             return Path(made.path)
 
         path = _run(url, write, create=True)

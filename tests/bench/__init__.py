@@ -1,0 +1,1 @@
+"""Speed, measured with real processes. Nothing here asserts a time."""

@@ -1,0 +1,167 @@
+"""A load generator lean enough not to be what is measured: one SMTP client per connection, on asyncio protocols.
+
+Run as a process of its own; prints one JSON line with what it saw.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import time
+from typing import Any
+
+from relay.core.mime import base64_lines
+
+
+def make_mail(size: int, number: int = 0) -> bytes:
+    """A mail of about `size` octets: text and HTML alternatives, as transactional mail looks."""
+    head = (
+        f"From: Sender <sender@example.org>\r\nTo: rcpt@example.net\r\nSubject: Load {number}\r\n"
+        f"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <load-{number}@example.org>\r\n"
+        "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=frontier\r\n\r\n"
+        "--frontier\r\nContent-Type: text/plain\r\n\r\nHello\r\n--frontier\r\n"
+        "Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    ).encode()
+    filler = base64_lines(b"x" * max(0, int((size - len(head) - 20) * 0.73)))
+    return head + filler + b"--frontier--\r\n"
+
+
+class Client(asyncio.Protocol):
+    """Sends its share of mails over one connection, one reply at a time or pipelined."""
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+        self._buffer = b""
+        self._expect: list[bytes] = [b"220"]
+        self._stage = 0
+        self._started = 0.0
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            line, newline, rest = self._buffer.partition(b"\r\n")
+            if not newline:
+                return
+            self._buffer = rest
+            if line[3:4] == b"-":
+                continue
+            if not line.startswith(self._expect[0]):
+                self._run.fail(f"expected {self._expect[0]!r}, got {line!r}")
+                return
+            self._expect.pop(0)
+            if not self._expect:
+                self._next()
+
+    def _next(self) -> None:
+        run = self._run
+        stages = run.stages
+        if self._stage == len(stages):
+            run.latencies.append(time.perf_counter() - self._started)
+            self._stage = run.first_mail_stage
+            if not run.more():
+                self.transport.write(b"QUIT\r\n")
+                self._expect = [b"221"]
+                self._stage = -1
+                return
+        elif self._stage < 0:
+            run.finished(self)
+            return
+        command, expected = stages[self._stage]
+        if self._stage == run.first_mail_stage:
+            self._started = time.perf_counter()
+        self._stage += 1
+        self._expect = list(expected)
+        self.transport.write(command)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._stage >= 0:
+            self._run.fail("connection lost")
+
+
+class Run:
+    """One measured load."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.latencies: list[float] = []
+        self._left = options.mails
+        self._open = options.connections
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._error = ""
+        mail = make_mail(options.size)
+        envelope = (
+            b"MAIL FROM:<sender@example.org>\r\n",
+            b"RCPT TO:<rcpt@example.net>\r\n",
+            b"DATA\r\n",
+        )
+        login = base64.b64encode(f"\0bench\0{options.key}".encode()) if options.key else b""
+        opening = [(b"EHLO bench.example\r\n", [b"250"])]
+        if login:
+            opening.append((b"AUTH PLAIN " + login + b"\r\n", [b"235"]))
+        if options.pipelined:
+            mails = [(b"".join(envelope), [b"250", b"250", b"354"])]
+        else:
+            mails = [(envelope[0], [b"250"]), (envelope[1], [b"250"]), (envelope[2], [b"354"])]
+        mails.append((mail + b".\r\n", [b"250"]))
+        self.stages = opening + mails
+        self.first_mail_stage = len(opening)
+        self.mail_size = len(mail)
+        self._left -= self._open
+
+    def more(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+    def finished(self, client: Client) -> None:
+        client.transport.close()
+        self._open -= 1
+        if not self._open and not self._done.done():
+            self._done.set_result(None)
+
+    def fail(self, why: str) -> None:
+        if not self._done.done():
+            self._done.set_exception(RuntimeError(why))
+
+    async def wait(self) -> None:
+        await self._done
+
+
+async def main(options: argparse.Namespace) -> dict[str, float]:
+    loop = asyncio.get_running_loop()
+    run = Run(options)
+    started = time.perf_counter()
+    for _ in range(options.connections):
+        await loop.create_connection(lambda: Client(run), options.host, options.port)
+    await run.wait()
+    seconds = time.perf_counter() - started
+    latencies = sorted(run.latencies)
+    return {
+        "accepted": len(latencies),
+        "seconds": seconds,
+        "per_second": len(latencies) / seconds,
+        "p50_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
+        "mail_size": run.mail_size,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--key", default="")
+    parser.add_argument("--mails", type=int, default=5000)
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--pipelined", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        import uvloop
+
+        runner = uvloop.run
+    except ModuleNotFoundError:
+        runner = asyncio.run
+    print(json.dumps(runner(main(arguments))))
