@@ -158,6 +158,9 @@ class Supervisor:
             self._signal_all(signal.SIGTERM)
 
     def _hear(self, place: _Place) -> None:
+        if place.ready_fd < 0:
+            # Its end was noticed in the same turn.
+            return
         with contextlib.suppress(BlockingIOError):
             place.ready = os.read(place.ready_fd, 1) != b"" or place.ready
         self._deafen(place)
@@ -175,8 +178,7 @@ class Supervisor:
                 self._ended(place, os.waitstatus_to_exitcode(status))
 
     def _ended(self, place: _Place, code: int) -> None:
-        if place.ready_fd >= 0:
-            self._hear(place)
+        self._hear(place)
         place.pid = 0
         if self._stopping:
             return

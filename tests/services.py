@@ -206,7 +206,7 @@ def guard(root: Path) -> None:
         user=user,
         env=environment,
         cwd="/",
-        preexec_fn=lambda: die_with_parent(parent, signal.SIGQUIT),
+        preexec_fn=lambda: die_with_parent(parent, signal.SIGQUIT),  # noqa: PLW1509 - no threads here
     )
     try:
         ready = [bin_dir / "pg_isready", "-q", "-h", data]

@@ -47,7 +47,10 @@ def definitions(connection: sa.Connection) -> list[tuple[str, ...]]:
         "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default "
         "FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version' "
     )
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    indexes = (
+        "SELECT indexname, indexdef FROM pg_indexes "
+        "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    )
     constraints = (
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
         "WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'alembic%'"
