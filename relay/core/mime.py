@@ -8,18 +8,19 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from relay.core.address import Mailbox, decode_words
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+(?=[ \t]*:)")
+_FIELD = re.compile(rb"^([\x21-\x39\x3b-\x7e]+)[ \t]*(:)[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
 _FOLD_AT = 76
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field by position: `head[start:end]` is the whole field with its line ends."""
 
     name: bytes  #: lower case
@@ -44,32 +45,15 @@ def split_head(data: bytes) -> int:
 
 def scan(head: bytes) -> list[Field]:
     """The fields of a header block, in order. A line that is neither field nor continuation is skipped."""
-    fields: list[Field] = []
-    start = 0
-    length = len(head)
-    name: bytes | None = None
-    opened = colon = 0
-    while start < length:
-        end = head.find(b"\n", start) + 1 or length
-        if head[start] not in b" \t":
-            if name is not None:
-                fields.append(Field(name, opened, colon, start))
-                name = None
-            found = _NAME.match(head, start, end)
-            if found:
-                name = found[0].lower()
-                opened = start
-                colon = head.index(b":", found.end())
-        start = end
-    if name is not None:
-        fields.append(Field(name, opened, colon, length))
-    return fields
+    return [Field(m[1].lower(), m.start(), m.start(2), m.end()) for m in _FIELD.finditer(head)]
 
 
 def value(head: bytes, field: Field) -> str:
     """A field's value: unfolded, undecoded words kept, bytes that are not UTF-8 replaced."""
-    raw = head[field.colon + 1 : field.end]
-    return re.sub(rb"\r?\n(?=[ \t])", b"", raw).strip().decode("utf-8", "replace")
+    raw = head[field.colon + 1 : field.end].strip()
+    if b"\n" in raw:
+        raw = _FOLD.sub(b"", raw)
+    return raw.decode("utf-8", "replace")
 
 
 def values(head: bytes, fields: Iterable[Field], name: bytes) -> list[str]:

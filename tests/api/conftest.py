@@ -1,0 +1,120 @@
+"""The REST door as its clients see it: HTTP on the real application, on both databases."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from api.main import build
+from relay.config import Settings
+from relay.core.identity import Identity
+from relay.process import Context
+from relay.queue import NoQueue
+from relay.store import accounts
+from relay.store.database import Database, open_database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EMAILS = "/v1/transactional/email"
+
+
+class Door:
+    """A running door with one account, `acme`, that may send as `acme.example`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._runner = asyncio.Runner()
+        self.settings = settings
+        self.database: Database = open_database(settings.database_url)
+        self.stop = self._runner.run(self._event())
+        self.context = Context(
+            settings, self.database, cast("Any", None), cast("Any", NoQueue()), self.stop, lambda: None
+        )
+        transport = httpx2.ASGITransport(app=build(self.context), raise_app_exceptions=True)
+        self._client = httpx2.AsyncClient(transport=transport, base_url="http://door.example")
+        self.key = self.new_account("acme", email="ops@acme.example", senders=["acme.example"])
+        self.account_id = self.identity(self.key).account_id
+
+    async def _event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.run(self.database.close())
+        self._runner.close()
+
+    def work(
+        self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._runner.run(self.database.write(work, *args, **kwargs))
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def new_account(self, name: str, *, scopes: tuple[str, ...] = ("send", "read"), **account: Any) -> str:
+        def make(connection: sa.Connection) -> str:
+            accounts.create_account(connection, name, **account)
+            return accounts.create_key(connection, name, scopes=scopes).secret
+
+        return self.work(make)
+
+    def identity(self, key: str) -> Identity:
+        identity = self.work(accounts.identify, accounts.digest(key))
+        assert identity is not None
+        return identity
+
+    def request(
+        self, method: str, path: str, *, key: str | None = "", headers: Any = None, **rest: Any
+    ) -> httpx2.Response:
+        """A request with the account's key; with `key=None` without any."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key or self.key}")
+        return cast(
+            "httpx2.Response", self.run(self._client.request(method, path, headers=sent, **rest))
+        )
+
+    def get(self, path: str, **rest: Any) -> httpx2.Response:
+        return self.request("GET", path, **rest)
+
+    def post(self, fields: Any, **rest: Any) -> httpx2.Response:
+        """POST send with exactly these JSON fields."""
+        return self.request("POST", f"{EMAILS}/send", json=fields, **rest)
+
+    def send(self, **fields: Any) -> httpx2.Response:
+        """POST send with the fields a send cannot do without, and these."""
+        return self.post(
+            {"recipient": "recipient@example.com", "subject": "One time OTP", "body": "It is 145863", **fields}
+        )
+
+    def sent(self, **fields: Any) -> dict[str, Any]:
+        answer = self.send(**fields)
+        assert answer.status_code == 201, answer.text
+        return cast("dict[str, Any]", answer.json())
+
+
+@pytest.fixture
+def door(database_url: str, settings: Callable[..., Settings]) -> Iterator[Door]:
+    opened = Door(settings(database={"url": database_url}))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def refused(answer: httpx2.Response, status: int, code: str, message: str | None = None) -> str:
+    """Asserts an error answer of exactly two fields; returns its message."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-cache"
+    body = answer.json()
+    assert set(body) == {"code", "message"}
+    assert body["code"] == code, body
+    if message is not None:
+        assert body["message"] == message
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    return cast("str", body["message"])
