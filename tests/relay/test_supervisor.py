@@ -24,10 +24,11 @@ class Scene:
 
     def __init__(self, *arguments, **environment):
         self.seen = []
+        path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("scene.py"), *map(str, arguments)],
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
