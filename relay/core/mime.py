@@ -14,7 +14,7 @@ from typing import NamedTuple
 from relay.core.address import Mailbox, decode_words
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+(?=[ \t]*:)")
-_FIELD = re.compile(rb"^([\x21-\x39\x3b-\x7e]+)[ \t]*(:)[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+_FIELD = re.compile(rb"^([\x21-\x39\x3b-\x7e]+)[ \t]*(:)[^\n]*(?:\n[ \t][^\n]*)*+\n?", re.MULTILINE)
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
 _FOLD_AT = 76

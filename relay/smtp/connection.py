@@ -39,7 +39,7 @@ class Connection(SMTP):
 
     # The parent's constructor looks every method up by name, which costs more than a whole transaction here.
     def __init__(self, service: Service, listener: Listener) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop = service.loop
         self.transport: Any = None
         self._service = service
         self._listener = listener
@@ -55,6 +55,7 @@ class Connection(SMTP):
         self._ended = False
         self._tls = False
         self._heard = 0.0
+        self._time = self.loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._peer = ""
         self._dialogue: Session
@@ -77,7 +78,7 @@ class Connection(SMTP):
             self._hang_up()
             return
         service.connections.add(self)
-        self._heard = self.loop.time()
+        self._heard = self._time()
         self._watch(min(service.settings.command_timeout, service.settings.data_timeout))
         self._say(replies.lines(220, f"{service.hostname} ESMTP Pillarbox"))
         self._flush()
@@ -87,7 +88,7 @@ class Connection(SMTP):
             return
         self._buffer += data
         if self._body is not None:
-            self._heard = self.loop.time()
+            self._heard = self._time()
         if self._busy or self._choked:
             if len(self._buffer) > _MAX_AHEAD and not self._held_back:
                 self._held_back = True
@@ -183,6 +184,8 @@ class Connection(SMTP):
     def _next_line(self) -> bytes | None:
         """The next whole line without its line end; a bare LF ends one too, as old clients have it."""
         buffer = self._buffer
+        if not buffer:
+            return None
         end = buffer.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(buffer)
@@ -191,10 +194,10 @@ class Connection(SMTP):
                 buffer.clear()
                 self._scanned = 0
             return None
-        line = bytes(memoryview(buffer)[:end])
+        line = bytes(buffer[:end])
         del buffer[: end + 1]
         self._scanned = 0
-        self._heard = self.loop.time()
+        self._heard = self._time()
         return line[:-1] if line.endswith(b"\r") else line
 
     def _answer(self, line: bytes) -> None:
@@ -272,7 +275,7 @@ class Connection(SMTP):
         self._busy = False
         if self.transport is None:
             return
-        self._heard = self.loop.time()
+        self._heard = self._time()
         self._say(reply)
         self._advance()
 
@@ -293,7 +296,7 @@ class Connection(SMTP):
         self.transport = transport
         self._tls = True
         self._dialogue = Session(self._service, self._listener, self._peer, tls=True)
-        self._heard = self.loop.time()
+        self._heard = self._time()
         self._busy = False
         self._advance()
 
@@ -345,7 +348,7 @@ class Connection(SMTP):
 
     def _check_time(self) -> None:
         """Close a connection whose client has been silent for too long; our own work has no such limit."""
-        now = self.loop.time()
+        now = self._time()
         if self._busy and not self._choked:
             self._heard = now
         settings = self._service.settings

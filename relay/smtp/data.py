@@ -37,7 +37,7 @@ class Limits:
     spool: Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
     """A mail as received: the header block with its blank line (if it has one), and the rest."""
 

@@ -40,7 +40,7 @@ async def serve(context: Context) -> None:
 
 
 class Server:
-    """The listeners of one process and the connections they made."""
+    """The listeners of one process and the connections they made. Make it in a running event loop."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Server:
             limits=Limits(size=smtp.max_size, header=smtp.max_header, memory=smtp.spool_memory, spool=spool),
             intake=intake,
             authenticator=authenticator,
+            loop=asyncio.get_running_loop(),
         )
 
     @property

@@ -44,6 +44,7 @@ class Service:
     limits: Limits
     intake: Intake
     authenticator: Authenticator
+    loop: asyncio.AbstractEventLoop
     connections: set[Stoppable] = field(default_factory=set)
     #: what goes on even when its client is gone: commits above all
     work: set[asyncio.Task[None]] = field(default_factory=set)
@@ -71,7 +72,7 @@ class Service:
             connection.abort()
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = self.loop.create_task(coroutine)
         self.work.add(task)
         task.add_done_callback(self.work.discard)
 

@@ -49,6 +49,7 @@ class Session:
         "_listener",
         "_service",
         "_tls",
+        "_trace",
         "envelope",
         "extended",
         "helo",
@@ -64,6 +65,7 @@ class Session:
         self._answer: Callable[[bytes], Answer] | None = None
         self._errors = 0
         self._failures = 0
+        self._trace = Trace("unknown", peer, tls, service.hostname)
         self.peer = peer
         self.mode = Mode.COMMAND
         self.helo = ""
@@ -121,20 +123,12 @@ class Session:
                 identity,
                 envelope,
                 content,
-                self._trace(envelope),
+                self._trace,
                 max_hops=self._service.settings.max_hops,
             )
             return replies.queued((await self._service.intake.accept(built)).id)
         finally:
             content.tail.close()
-
-    def _trace(self, envelope: Envelope) -> Trace:
-        return Trace(
-            helo=self.helo if _HELO.match(self.helo) else "unknown",
-            address=self.peer,
-            protocol=f"{'UTF8SMTP' if envelope.smtputf8 else 'ESMTP'}{'S' if self._tls else ''}A",
-            hostname=self._service.hostname,
-        )
 
     def reset(self) -> None:
         self.envelope = None
@@ -151,7 +145,7 @@ class Session:
         if not text:
             return replies.MISSING_ARGUMENT
         self.reset()
-        self.helo = text
+        self._greeted(text)
         self.extended = False
         return replies.lines(250, self._service.hostname)
 
@@ -159,7 +153,7 @@ class Session:
         if not text:
             return replies.MISSING_ARGUMENT
         self.reset()
-        self.helo = text
+        self._greeted(text)
         self.extended = True
         keywords = [
             self._service.hostname,
@@ -175,6 +169,10 @@ class Session:
         if self._may_log_in():
             keywords.append("AUTH " + " ".join(auth.MECHANISMS))
         return replies.lines(250, *keywords)
+
+    def _greeted(self, text: str) -> None:
+        self.helo = text
+        self._trace.helo = text if _HELO.match(text) else "unknown"
 
     def _may_log_in(self) -> bool:
         return self._tls or self._listener.trusts(self.peer)

@@ -43,15 +43,29 @@ class Envelope:
     smtputf8: bool
     recipients: dict[str, EnvelopeRecipient]
 
+    def isascii(self) -> bool:
+        return self.sender.isascii() and all(address.isascii() for address in self.recipients)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Trace:
-    """What the Received field tells of how a mail came here (RFC 5321 4.4, protocol names RFC 3848)."""
+    """What the Received field tells of how mail came here (RFC 5321 4.4, protocol names RFC 3848)."""
 
     helo: str  #: as the client named itself, reduced to what a domain may hold
     address: str  #: the client's IP address
-    protocol: str  #: such as ESMTPSA
+    tls: bool
     hostname: str  #: ours
+
+    def received(self, envelope: Envelope) -> str:
+        address = f"IPv6:{self.address}" if ":" in self.address else self.address
+        protocol = f"{'UTF8SMTP' if envelope.smtputf8 else 'ESMTP'}{'S' if self.tls else ''}A"
+        # Naming one of several recipients would show it to the others.
+        only = f"\r\n\tfor <{next(iter(envelope.recipients))}>" if len(envelope.recipients) == 1 else ""
+        return (
+            f"Received: from {self.helo} ([{address}])\r\n"
+            f"\tby {self.hostname} with {protocol}{only};\r\n"
+            f"\t{_now()}\r\n"
+        )
 
 
 def build(
@@ -62,28 +76,29 @@ def build(
     fields = mime.scan(head)
     by_name: Fields = {}
     for field in fields:
-        by_name.setdefault(field.name, []).append(field)
+        if field.name in by_name:
+            by_name[field.name].append(field)
+        else:
+            by_name[field.name] = [field]
     if len(by_name.get(b"received", ())) > max_hops:
         raise replies.Rejected(replies.TOO_MANY_HOPS)
     author = _author(identity, head, by_name)
     recipients = list(envelope.recipients.values())
     _sort_recipients(recipients, head, by_name)
-    ascii_head = head.isascii()
     return Submission(
         account_id=identity.account_id,
         key_id=identity.key_id,
         door=Door.SMTP,
         sender=envelope.sender,
         recipients=recipients,
-        head=_edited(head, fields, by_name, trace, recipients),
+        head=_edited(head, fields, by_name, trace, envelope),
         tail=content.tail,
         from_=_storable(str(author), _MAX_FROM),
         subject=_text(head, by_name, b"subject", _MAX_SUBJECT),
         reply_to=_text(head, by_name, b"reply-to", _MAX_FROM) or None,
         tag=_text(head, by_name, _TAG, _MAX_TAG) or None,
         classification=_classification(head, by_name),
-        smtputf8=envelope.smtputf8
-        and not (ascii_head and envelope.sender.isascii() and all(r.address.isascii() for r in recipients)),
+        smtputf8=envelope.smtputf8 and not (head.isascii() and envelope.isascii()),
         eight_bit=content.eight_bit,
     )
 
@@ -151,30 +166,14 @@ def _classification(head: bytes, by_name: Fields) -> Classification | None:
         raise BadMessage(f"X-Pillarbox-Classification must be one of {known}.") from None
 
 
-def _edited(
-    head: bytes, fields: list[Field], by_name: Fields, trace: Trace, recipients: list[EnvelopeRecipient]
-) -> bytes:
-    added = [_received(trace, recipients)]
+def _edited(head: bytes, fields: list[Field], by_name: Fields, trace: Trace, envelope: Envelope) -> bytes:
+    added = trace.received(envelope)
     if b"message-id" not in by_name:
-        added.append(
-            f"Message-ID: <{new_id()}.{time.monotonic_ns() % 1_000_000}@{trace.hostname}>\r\n".encode()
-        )
+        added += f"Message-ID: <{new_id()}.{time.monotonic_ns() % 1_000_000}@{trace.hostname}>\r\n"
     if b"date" not in by_name:
-        added.append(f"Date: {_now()}\r\n".encode())
+        added += f"Date: {_now()}\r\n"
     kept = head if _REMOVED.isdisjoint(by_name) else mime.without(head, fields, _REMOVED)
-    closing = b"" if kept.endswith(b"\r\n\r\n") else b"\r\n"
-    return b"".join((*added, kept, closing))
-
-
-def _received(trace: Trace, recipients: list[EnvelopeRecipient]) -> bytes:
-    address = f"IPv6:{trace.address}" if ":" in trace.address else trace.address
-    # Naming one of several recipients would show it to the others.
-    only = f"\r\n\tfor <{recipients[0].address}>" if len(recipients) == 1 else ""
-    return (
-        f"Received: from {trace.helo} ([{address}])\r\n"
-        f"\tby {trace.hostname} with {trace.protocol}{only};\r\n"
-        f"\t{_now()}\r\n"
-    ).encode()
+    return added.encode() + kept + (b"" if kept.endswith(b"\r\n\r\n") else b"\r\n")
 
 
 def _now() -> str:
