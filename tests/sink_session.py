@@ -86,6 +86,7 @@ class Session(asyncio.Protocol):
         self.secure = sink.tls == "implicit"
         self.user: str | None = None
         self.deaf = False
+        self.upgrading: asyncio.Task[asyncio.Transport | None] | None = None
         self.in_body = False
         self.body = bytearray()
         self.answering: Callable[[str], None] | None = None
@@ -98,10 +99,7 @@ class Session(asyncio.Protocol):
         self.recipient_parameters: list[str] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        again = self.number != 0  # the same session, now under TLS
         self.transport = cast("asyncio.Transport", transport)
-        if again:
-            return
         self.number = self.sink.opened(self)
         sink = self.sink
         limit = sink.max_connections
@@ -168,6 +166,9 @@ class Session(asyncio.Protocol):
             return
         if not self.in_body:
             self.buffer += data
+        if self.upgrading is not None:
+            # The client may speak before we are told of the new transport; the old one answers in the clear.
+            return
         commands: list[str] = []
         while not self.deaf:
             if self.in_body:
@@ -229,6 +230,8 @@ class Session(asyncio.Protocol):
             self.say("502 5.5.1 no TLS here")
             return
         self.say("220 2.0.0 go ahead")
+        # The handshake may begin before the upgrade below does; what comes until then waits in the socket.
+        self.transport.pause_reading()
         self.flush()
         self.secure = True
         self.buffer = b""
@@ -240,6 +243,8 @@ class Session(asyncio.Protocol):
     def upgraded(self, task: "asyncio.Task[asyncio.Transport | None]") -> None:
         if not task.cancelled() and task.exception() is None:
             self.transport = cast("asyncio.Transport", task.result())
+            self.upgrading = None
+            self.data_received(b"")
 
     def on_auth(self, rest: str) -> None:
         mechanism, _, first = rest.partition(" ")

@@ -4,6 +4,7 @@ A file begins with one header field of ours, folded, with the envelope as JSON; 
 written under `tmp/` and renamed to `new/`, as in a maildir, so that no reader meets half a mail. Names sort by time.
 """
 
+import contextlib
 import errno
 import itertools
 import json
@@ -69,10 +70,15 @@ class Folder:
             except OSError as error:
                 done.append(error)
         if sync:
-            _flush_directory(self._new)
+            try:
+                _flush_directory(self._new)
+            except OSError as error:
+                return [error] * len(done)
         self._until_prune -= len(done)
         if self._until_prune <= 0:
-            self._prune()
+            # Mail that is stored is not refused for what tidying up ran into.
+            with contextlib.suppress(OSError):
+                self._prune()
             self._until_prune = max(1, self._keep // 10)
         return done
 
@@ -164,11 +170,8 @@ def _envelope(mail: Outgoing) -> bytes:
 
 
 def _envelope_end(data: bytes) -> int:
-    """Where the folded field ends and the mail begins."""
-    at = data.index(b"\r\n") + 2
-    while data[at : at + 1] == b" ":
-        at = data.index(b"\r\n", at) + 2
-    return at
+    """Where the folded field ends, which is at the brace that closes it, and the mail begins."""
+    return data.index(b"\r\n }\r\n") + 6
 
 
 def _captured(name: str, data: bytes, size: int) -> Captured:

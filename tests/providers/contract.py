@@ -1,0 +1,299 @@
+"""What every provider promises, as tests to subclass: say how to make one and how to provoke it, and it is tested.
+
+A hook that returns None says that this kind of provider cannot be brought into that situation; the case is then
+skipped with the reason shown, never silently.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeVar
+
+import pytest
+
+from relay.core.errors import Misconfigured
+from relay.core.provider import (
+    Capabilities,
+    Outcome,
+    OutcomeKind,
+    Outgoing,
+    OutgoingRecipient,
+    Provider,
+    ProviderProblem,
+    Receipt,
+    WebhookSource,
+)
+
+T = TypeVar("T")
+
+_ids = count(1_000)
+
+RAW = (
+    b"From: Ann <ann@example.com>\r\nTo: list@example.org\r\nSubject: hello\r\n\r\n"
+    b"One line.\r\n.\r\n..two dots\r\n.hidden\r\n"
+)
+
+
+def outgoing(*addresses: str, sender: str = "ann@example.com", raw: bytes = RAW, **more: Any) -> Outgoing:
+    """A mail to these addresses with ids of its own."""
+    recipients = tuple(OutgoingRecipient(next(_ids), address, 1) for address in addresses)
+    return Outgoing(next(_ids), sender, recipients, raw, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came out at the far end."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes
+
+
+class ProviderContract:
+    """Subclass as `Test…`; the hooks come first."""
+
+    #: addresses that the far end takes, refuses and puts off
+    good = "jane@example.org"
+    refused: str | None = "refused@example.org"
+    busy: str | None = "busy@example.org"
+
+    def make(self) -> Provider:
+        """A provider that works."""
+        raise pytest.UsageError("a contract needs make()")
+
+    def unreachable(self) -> Provider | None:
+        """One whose far end does not answer."""
+        return None
+
+    def wrong_credentials(self) -> Provider | None:
+        return None
+
+    def losing_the_line(self) -> Provider | None:
+        """One whose far end takes the whole mail and answers nothing."""
+        return None
+
+    def secret(self) -> str | None:
+        """What is in the options of `make` and `wrong_credentials` and must not be seen."""
+        return None
+
+    def options_with(self, **more: Any) -> Callable[[], Provider]:
+        """How to make one with these options on top."""
+        raise pytest.UsageError("a contract needs options_with()")
+
+    def arrivals(self) -> Sequence[Arrival]:
+        """What has come out at the far end so far."""
+        raise pytest.UsageError("a contract needs arrivals()")
+
+    # The cases.
+
+    def test_it_has_a_name_and_says_what_it_can_do(self) -> None:
+        provider = self.make()
+        assert provider.name
+        assert isinstance(provider.capabilities, Capabilities)
+        assert provider.capabilities.batch_size >= 1
+        assert provider.capabilities.max_recipients >= 1
+        assert provider.capabilities.events == isinstance(provider, WebhookSource)
+        self._use(provider, _nothing)
+
+    def test_an_unknown_option_is_named(self) -> None:
+        with pytest.raises(Misconfigured, match="verbosity"):
+            self.options_with(verbosity="high")()
+
+    def test_a_mail_is_accepted_and_arrives_as_it_was(self) -> None:
+        (receipt,) = self._send(self.make(), [outgoing(self.good)])
+        assert [one.kind for one in receipt] == [OutcomeKind.ACCEPTED]
+        assert receipt[0].reply.positive
+        assert [(a.recipients, a.raw) for a in self.arrivals()] == [((self.good,), RAW)]
+
+    def test_every_recipient_of_every_mail_is_answered_in_order(self) -> None:
+        provider = self.make()
+        size = min(3, provider.capabilities.batch_size)
+        batch = [
+            outgoing(
+                *(f"r{mail}-{n}@example.org" for n in range(min(3, provider.capabilities.max_recipients)))
+            )
+            for mail in range(size)
+        ]
+        receipts = self._send(provider, batch)
+        assert [len(receipt) for receipt in receipts] == [len(mail.recipients) for mail in batch]
+        assert {one.kind for receipt in receipts for one in receipt} == {OutcomeKind.ACCEPTED}
+
+    def test_a_refusal_is_rejected(self) -> None:
+        (receipt,) = self._send(self.make(), [outgoing(self._needs(self.refused, "refuses no address"))])
+        assert [one.kind for one in receipt] == [OutcomeKind.REJECTED]
+        assert receipt[0].reply.permanent
+        assert not self.arrivals()
+
+    def test_a_busy_mailbox_is_for_later(self) -> None:
+        (receipt,) = self._send(self.make(), [outgoing(self._needs(self.busy, "puts nobody off"))])
+        assert [one.kind for one in receipt] == [OutcomeKind.RETRY]
+        assert receipt[0].reply.transient
+        assert not self.arrivals()
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_one_bad_address_does_not_sink_the_rest(self, place: int) -> None:
+        provider = self.make()
+        if not provider.capabilities.per_recipient:
+            self._use(provider, _nothing)
+            pytest.skip("capability: recipients of one mail share an outcome")
+        addresses = [self.good, "john@example.org"]
+        addresses.insert(place, self._needs(self.refused, "refuses no address"))
+        (receipt,) = self._send(provider, [outgoing(*addresses)])
+        expected = [OutcomeKind.ACCEPTED] * 3
+        expected[place] = OutcomeKind.REJECTED
+        assert [one.kind for one in receipt] == expected
+        assert [a.recipients for a in self.arrivals()] == [(self.good, "john@example.org")]
+
+    def test_it_goes_on_after_a_refusal(self) -> None:
+        refused = self._needs(self.refused, "refuses no address")
+
+        async def both(provider: Provider) -> list[Receipt]:
+            first = await provider.send([outgoing(refused)])
+            return [*first, *await provider.send([outgoing(self.good)])]
+
+        first, second = self._use(self.make(), both)
+        assert (first[0].kind, second[0].kind) == (OutcomeKind.REJECTED, OutcomeKind.ACCEPTED)
+        assert [a.recipients for a in self.arrivals()] == [(self.good,)]
+
+    def test_an_unreachable_far_end_is_for_later(self) -> None:
+        (receipt,) = self._send(
+            self._needs(self.unreachable(), "is always reachable"), [outgoing(self.good, "b@b.b")]
+        )
+        assert [one.kind for one in receipt] == [OutcomeKind.RETRY] * 2
+
+    def test_a_line_lost_after_the_data_is_ambiguous(self) -> None:
+        (receipt,) = self._send(
+            self._needs(self.losing_the_line(), "has no line to lose"), [outgoing(self.good)]
+        )
+        assert [one.kind for one in receipt] == [OutcomeKind.AMBIGUOUS]
+
+    def test_wrong_credentials_are_for_the_operator(self) -> None:
+        provider = self._needs(self.wrong_credentials(), "wants no credentials")
+        secret = self.secret()
+
+        async def try_both(provider: Provider) -> tuple[Outcome, str]:
+            (receipt,) = await provider.send([outgoing(self.good)])
+            with pytest.raises(ProviderProblem) as problem:
+                await provider.check()
+            return receipt[0], str(problem.value)
+
+        outcome, problem = self._use(provider, try_both)
+        assert outcome.kind is OutcomeKind.CONFIG
+        assert secret
+        assert secret not in str(outcome.reply)
+        assert secret not in problem
+        assert not self.arrivals()
+
+    def test_the_secret_is_not_seen(self) -> None:
+        secret = self._needs(self.secret(), "has no secret")
+        provider = self.make()
+
+        async def look(provider: Provider) -> str:
+            return await provider.check()
+
+        checked = self._use(provider, look)
+        assert secret not in repr(provider) + str(provider) + checked + provider.name
+
+    def test_check_says_in_a_line_what_it_found(self) -> None:
+        async def look(provider: Provider) -> str:
+            return await provider.check()
+
+        found = self._use(self.make(), look)
+        assert found
+        assert "\n" not in found
+        assert not self.arrivals()
+
+    def test_closing_twice_does_no_harm_and_later_mail_is_for_later(self) -> None:
+        async def close(provider: Provider) -> Sequence[Receipt]:
+            await provider.send([outgoing(self.good)])
+            await provider.aclose()
+            await provider.aclose()
+            return await provider.send([outgoing(self.good)])
+
+        (receipt,) = self._use(self.make(), close)
+        assert [one.kind for one in receipt] == [OutcomeKind.RETRY]
+        assert len(self.arrivals()) == 1
+
+    def test_closing_lets_sends_in_flight_finish(self) -> None:
+        async def close_meanwhile(provider: Provider) -> list[Sequence[Receipt]]:
+            sends = [asyncio.ensure_future(provider.send([outgoing(f"p{n}@example.org")])) for n in range(30)]
+            await asyncio.sleep(0)
+            await provider.aclose()
+            return await asyncio.gather(*sends)
+
+        receipts = self._use(self.make(), close_meanwhile)
+        assert {r[0][0].kind for r in receipts} == {OutcomeKind.ACCEPTED}
+        assert len(self.arrivals()) == 30
+
+    def test_many_sends_at_once_each_get_their_own_answer(self) -> None:
+        refused = self.refused
+
+        async def crowd(provider: Provider) -> list[tuple[str, OutcomeKind]]:
+            addresses = [refused if refused and n % 7 == 0 else f"c{n}@example.org" for n in range(256)]
+            receipts = await asyncio.gather(*(provider.send([outgoing(a)]) for a in addresses))
+            return [(a, r[0][0].kind) for a, r in zip(addresses, receipts, strict=True)]
+
+        results = self._use(self.make(), crowd)
+        for address, kind in results:
+            assert kind is (OutcomeKind.REJECTED if address == refused else OutcomeKind.ACCEPTED)
+        wanted = sorted(address for address, kind in results if kind is OutcomeKind.ACCEPTED)
+        assert sorted(r for a in self.arrivals() for r in a.recipients) == wanted
+
+    def test_a_cancelled_send_leaves_a_working_provider(self) -> None:
+        async def cancel_some(provider: Provider) -> list[OutcomeKind]:
+            sends = [asyncio.ensure_future(provider.send([outgoing(f"x{n}@example.org")])) for n in range(40)]
+            for turns, send in enumerate(sends[:20]):
+                for _ in range(turns % 4):
+                    await asyncio.sleep(0)
+                send.cancel()
+            await asyncio.gather(*sends, return_exceptions=True)
+            kept = [receipts[0][0].kind for receipts in await asyncio.gather(*sends[20:])]
+            (receipt,) = await provider.send([outgoing(self.good)])
+            return [*kept, receipt[0].kind]
+
+        assert set(self._use(self.make(), cancel_some)) == {OutcomeKind.ACCEPTED}
+        arrived = [r for a in self.arrivals() for r in a.recipients]
+        assert len(arrived) == len(set(arrived))
+        assert {self.good, *(f"x{n}@example.org" for n in range(20, 40))} <= set(arrived)
+
+    def test_the_null_sender_goes_through(self) -> None:
+        (receipt,) = self._send(self.make(), [outgoing(self.good, sender="")])
+        assert [one.kind for one in receipt] == [OutcomeKind.ACCEPTED]
+        assert [a.sender for a in self.arrivals()] == [""]
+
+    def test_international_addresses_go_through_or_are_refused(self) -> None:
+        provider = self.make()
+        (receipt,) = self._send(provider, [outgoing("jürgen@example.org", smtputf8=True)])
+        if provider.capabilities.smtputf8:
+            assert [one.kind for one in receipt] == [OutcomeKind.ACCEPTED]
+            assert [a.recipients for a in self.arrivals()] == [("jürgen@example.org",)]
+        else:
+            assert [one.kind for one in receipt] == [OutcomeKind.REJECTED]
+            assert not self.arrivals()
+
+    # Tools.
+
+    def _send(self, provider: Provider, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
+        async def send(provider: Provider) -> Sequence[Receipt]:
+            return await provider.send(batch)
+
+        return self._use(provider, send)
+
+    def _use(self, provider: Provider, do: Callable[[Provider], Awaitable[T]]) -> T:
+        async def run() -> T:
+            try:
+                return await do(provider)
+            finally:
+                await provider.aclose()
+
+        return asyncio.run(run())
+
+    def _needs(self, given: T | None, otherwise: str) -> T:
+        if given is None:
+            pytest.skip(f"capability: it {otherwise}")
+        return given
+
+
+async def _nothing(_: Provider) -> None:
+    return None
