@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _PATIENCE = 60.0
 
@@ -104,7 +104,7 @@ class Installation:
         self.config = directory / "pillarbox.toml"
         self.config.write_text("\n".join(tables), encoding="utf-8")
 
-    def __enter__(self) -> "Installation":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +158,7 @@ class Installation:
             {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)

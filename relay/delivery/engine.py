@@ -8,7 +8,7 @@ has nothing to do with the number of Dramatiq threads.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -36,8 +36,12 @@ from relay.store.writer import GroupWriter
 
 #: mails claimed in one transaction at most
 _BATCH = 100
-#: a pump with much to do waits for this many free slots rather than claiming one by one
+#: a pump with much to do would rather claim this many at once than one by one
 _WORTHWHILE = 32
+#: seconds it waits for that; slow sends may keep their places for minutes
+_MOMENT = 0.02
+#: octets of bodies in one call of a provider that takes batches
+_BATCH_OCTETS = 8 * 1024 * 1024
 #: ids remembered per lane; beyond it the record is asked
 _HINTS = 10_000
 #: octets from which a body is read by its own send instead of with its batch
@@ -77,6 +81,7 @@ class Engine:
         self._policy = Policy(settings.retry.schedule(), settings.ambiguous == "at_most_once")
         self._slots = Slots(settings.concurrency, settings.urgent_reserve)
         self._memory = Memory(settings.memory)
+        self._batch_octets = min(settings.memory // 8, _BATCH_OCTETS)
         self._lanes = {lane: _LaneState() for lane in MAIL_LANES}
         self._settler: GroupWriter[list[Settlement], None] = GroupWriter(self._settle, limit=200)
         #: by the first claim of a mail: other recipients of it may be in other hands
@@ -123,10 +128,9 @@ class Engine:
             if not state.hints and not state.look:
                 state.bell.clear()
                 await state.bell.wait()
-            wanted = min(len(state.hints) or _BATCH, _BATCH)
-            free = await self._slots.wait(lane, min(wanted, _WORTHWHILE))
+            room = await self._room(lane, min(len(state.hints) or _BATCH, _BATCH))
             # A claim once begun is seen through: what it takes would otherwise wait for its lease to end.
-            claiming = self._loop.create_task(self._claim(lane, state, min(free, _BATCH)))
+            claiming = self._loop.create_task(self._claim(lane, state, room))
             try:
                 await asyncio.shield(claiming)
                 pause = 0.1
@@ -138,6 +142,16 @@ class Engine:
                 state.look = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+
+    async def _room(self, lane: Lane, wanted: int) -> int:
+        """How many mails to claim: at least one, and more when a moment's wait makes room for more."""
+        free = await self._slots.wait(lane, 1)
+        if free < min(wanted, _WORTHWHILE):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MOMENT):
+                    await self._slots.wait(lane, min(wanted, _WORTHWHILE))
+            free = await self._slots.wait(lane, 1)
+        return min(free, wanted)
 
     async def _claim(self, lane: Lane, state: _LaneState, count: int) -> None:
         """Claim up to `count` mails and start sending them; the claim is committed before any send."""
@@ -185,12 +199,23 @@ class Engine:
             groups.setdefault(self._routes.choose(mail), []).append(mail)
         for name, group in groups.items():
             provider = self._providers[name]
-            size = provider.capabilities.batch_size
-            for start in range(0, len(group), size):
-                batch = group[start : start + size]
+            for batch in self._batches(group, provider.capabilities.batch_size):
                 task = self._loop.create_task(self._send(provider, batch, bodies))
                 self._sends.add(task)
                 task.add_done_callback(self._sent)
+
+    def _batches(self, mails: Sequence[ClaimedMail], size: int) -> Iterator[list[ClaimedMail]]:
+        """Runs of at most `size` mails, cut short where their bodies grow large: a run is in memory whole."""
+        batch: list[ClaimedMail] = []
+        octets = 0
+        for mail in mails:
+            if batch and (len(batch) == size or octets + mail.row["size"] > self._batch_octets):
+                yield batch
+                batch, octets = [], 0
+            batch.append(mail)
+            octets += mail.row["size"]
+        if batch:
+            yield batch
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sends.discard(task)

@@ -64,7 +64,7 @@ def cpu_seconds(root: int) -> float:
 
 def one_round(options: argparse.Namespace) -> dict[str, Any]:
     port = free_port()
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     with tempfile.TemporaryDirectory(prefix="pb-bench-") as directory:
         sink = subprocess.Popen(
             [sys.executable, "-m", "tests.sink", "--port", str(port), "--count-only"],

@@ -40,9 +40,10 @@ def recipient(door: str, number: int) -> str:
 
 
 def mail(number: int) -> bytes:
-    """A mail with traps for anything that rewrites: dots, long lines, 8-bit text, odd header folding, no last newline."""
+    """A mail with traps for anything that rewrites: dots, long lines, 8-bit text, odd header folding."""
     return (
-        f"From: Ann <ann@example.org>\r\nTo: {recipient('smtp', number)}\r\nSubject: =?utf-8?q?caf=C3=A9?=\r\n {number}\r\n"
+        f"From: Ann <ann@example.org>\r\nTo: {recipient('smtp', number)}\r\n"
+        f"Subject: =?utf-8?q?caf=C3=A9?=\r\n {number}\r\n"
         "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n"
         f"Message-ID: <{number}@example.org>\r\nX-Odd:   spaced\t\r\nMIME-Version: 1.0\r\n"
         "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"

@@ -1,1 +1,0 @@
-"""Speed, measured with real processes. Nothing here asserts a time."""
