@@ -1,15 +1,18 @@
 """The REST door as its clients see it: HTTP on the real application, on both databases."""
 
 import asyncio
+import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx2
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from api.main import build
-from relay.config import Settings
+from relay.config import DatabaseSettings, Settings
 from relay.core.identity import Identity
 from relay.process import Context
 from relay.queue import NoQueue
@@ -46,9 +49,7 @@ class Door:
         self._runner.run(self.database.close())
         self._runner.close()
 
-    def work(
-        self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def work(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._runner.run(self.database.write(work, *args, **kwargs))
 
     def run(self, coroutine: Any) -> Any:
@@ -73,9 +74,7 @@ class Door:
         sent = dict(headers or {})
         if key is not None:
             sent.setdefault("Authorization", f"Bearer {key or self.key}")
-        return cast(
-            "httpx2.Response", self.run(self._client.request(method, path, headers=sent, **rest))
-        )
+        return cast("httpx2.Response", self.run(self._client.request(method, path, headers=sent, **rest)))
 
     def get(self, path: str, **rest: Any) -> httpx2.Response:
         return self.request("GET", path, **rest)
@@ -87,13 +86,33 @@ class Door:
     def send(self, **fields: Any) -> httpx2.Response:
         """POST send with the fields a send cannot do without, and these."""
         return self.post(
-            {"recipient": "recipient@example.com", "subject": "One time OTP", "body": "It is 145863", **fields}
+            {
+                "recipient": "recipient@example.com",
+                "subject": "One time OTP",
+                "body": "It is 145863",
+                **fields,
+            }
         )
 
     def sent(self, **fields: Any) -> dict[str, Any]:
         answer = self.send(**fields)
         assert answer.status_code == 201, answer.text
         return cast("dict[str, Any]", answer.json())
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def shared_door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A door for tests that store nothing; making one for each would be most of their time."""
+    directory = tmp_path_factory.mktemp("shared-door")
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            shutil.copy(request.getfixturevalue("sqlite_template"), directory / "pillarbox.db")
+            url = f"sqlite:///{directory / 'pillarbox.db'}"
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres_server").database())
+        opened = Door(Settings(data_dir=directory, database=DatabaseSettings(url=SecretStr(url))))
+        stack.callback(opened.close)
+        yield opened
 
 
 @pytest.fixture

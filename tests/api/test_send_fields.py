@@ -7,9 +7,7 @@ import pytest
 from relay.store import messages
 from tests.api.conftest import Door, refused
 
-BODY_MESSAGE = (
-    "body is a required string whose size must be less than or equal to 1MB in UTF-8 encoding"
-)
+BODY_MESSAGE = "body is a required string whose size must be less than or equal to 1MB in UTF-8 encoding"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +44,7 @@ BODY_MESSAGE = (
         ({"from": "Ann <nobody>"}, '"from" must be a valid email'),
         ({"from": "a@acme.example, b@acme.example"}, '"from" must be a valid email'),
         ({"from": "Ann\r\nBcc: x <a@acme.example>"}, '"from" must not contain line breaks or NUL'),
-        ({"from": f"{'n' * 250} <a@acme.example>"}, '"from" length must be less than or equal to 255 characters long'),
+        ({"from": "n" * 250 + "<a@b.example>"}, '"from" length must be less than or equal to 255 characters long'),
         ({"reply_to": None}, '"reply_to" must be a string'),
         ({"reply_to": ""}, '"reply_to" is not allowed to be empty'),
         ({"reply_to": "Ann <a@example.com>"}, '"reply_to" must be a valid email'),
@@ -81,9 +79,10 @@ BODY_MESSAGE = (
         ({"foo": 1}, '"foo" is not allowed'),
     ],
 )  # fmt: skip
-def test_a_field_is_refused_in_the_contracts_words(door: Door, fields: dict[str, Any], message: str) -> None:
-    refused(door.send(**fields), 400, "api_validation", message)
-    assert door.get("/v1/transactional/email").json()["data"] == []
+def test_a_field_is_refused_in_the_contracts_words(
+    shared_door: Door, fields: dict[str, Any], message: str
+) -> None:
+    refused(shared_door.send(**fields), 400, "api_validation", message)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +93,13 @@ def test_a_field_is_refused_in_the_contracts_words(door: Door, fields: dict[str,
         ("body", BODY_MESSAGE),
     ],
 )
-def test_a_required_field_is_asked_for(door: Door, left_out: str, message: str) -> None:
+def test_a_required_field_is_asked_for(shared_door: Door, left_out: str, message: str) -> None:
     fields = {"recipient": "a@example.com", "subject": "Hi", "body": "Hello"}
     del fields[left_out]
-    refused(door.post(fields), 400, "api_validation", message)
+    refused(shared_door.post(fields), 400, "api_validation", message)
 
 
-def test_the_first_fault_in_the_order_of_the_schema_is_told(door: Door) -> None:
+def test_the_first_fault_in_the_order_of_the_schema_is_told(shared_door: Door) -> None:
     order: list[tuple[str, Any]] = [
         ("recipient", 1), ("subject", 1), ("body", 1), ("from", 1), ("reply_to", 1), ("attachments", 1),
         ("classification", 1), ("tag", 1), ("cc", 1), ("bcc", 1), ("disable_tracking", 1), ("foo", 1),
@@ -112,7 +111,7 @@ def test_the_first_fault_in_the_order_of_the_schema_is_told(door: Door) -> None:
     }  # fmt: skip
     for number, (name, _) in enumerate(order):
         fields = {field: good[field] for field, _ in order[:number]} | dict(reversed(order[number:]))
-        message = refused(door.post(fields), 400, "api_validation")
+        message = refused(shared_door.post(fields), 400, "api_validation")
         assert message.removeprefix('"').startswith(name), message
 
 
@@ -140,11 +139,20 @@ def test_the_first_fault_in_the_order_of_the_schema_is_told(door: Door) -> None:
         ({"body": "x" * 1024 * 1024}, {}),
     ],
 )  # fmt: skip
-def test_a_field_is_taken_and_echoed(door: Door, fields: dict[str, Any], echoed: dict[str, Any]) -> None:
-    email = door.sent(**fields)
+def test_a_field_is_taken_and_echoed(
+    shared_door: Door, fields: dict[str, Any], echoed: dict[str, Any]
+) -> None:
+    email = shared_door.sent(**fields)
     assert echoed.items() <= email.items()
     assert "disable_tracking" not in email
-    assert door.get(f"/v1/transactional/email/{email['id']}").json() == email
+    assert shared_door.get(f"/v1/transactional/email/{email['id']}").json() == email
+
+
+def test_what_is_refused_for_its_fields_is_not_kept(door: Door) -> None:
+    refused(door.send(tag=""), 400, "api_validation")
+    refused(door.send(attachments=[{}]), 400, "attachment_format")
+    refused(door.send(cc=[f"c{n}@example.com" for n in range(50)]), 400, "too_many_recipients")
+    assert door.get("/v1/transactional/email").json() == {"has_more": False, "data": []}
 
 
 def test_fifty_recipients_are_the_most(door: Door) -> None:
@@ -164,9 +172,9 @@ def test_fifty_recipients_are_the_most(door: Door) -> None:
     )
 
 
-def test_attachments_do_not_come_in_json(door: Door) -> None:
+def test_attachments_do_not_come_in_json(shared_door: Door) -> None:
     refused(
-        door.send(attachments=[{"data": "x"}]),
+        shared_door.send(attachments=[{"data": "x"}]),
         400,
         "attachment_format",
         "Attachments must be sent via form-data",
