@@ -116,11 +116,11 @@ def test_too_many_parameters_are_refused(shared_door: Door) -> None:
     refused(shared_door.get(f"{EMAILS}?{'&'.join('a=1' for _ in range(2000))}"), 400, "api_validation")
 
 
-@pytest.mark.parametrize("value, count", [("3", 3), (" 3", 3), ("3e0", 3), ("1e2", 12), ("1000", 12)])
-def test_a_limit_in_any_spelling(door: Door, value: str, count: int) -> None:
+def test_a_limit_in_any_spelling(door: Door) -> None:
     fill(door, 12)
-    answer = door.get(EMAILS, params={"limit": value})
-    assert len(answer.json()["data"]) == count
+    for value, count in [("3", 3), (" 3", 3), ("3e0", 3), ("1e2", 12), ("1000", 12)]:
+        answer = door.get(EMAILS, params={"limit": value})
+        assert len(answer.json()["data"]) == count, value
 
 
 def test_pages_follow_each_other(door: Door) -> None:
@@ -147,23 +147,23 @@ def test_emails_of_one_moment_keep_their_order(door: Door) -> None:
     assert [page(door, f"?sort_by=updated_at&limit=1&offset={n}")[0][0] for n in range(6)] == ids[::-1]
 
 
-@pytest.mark.parametrize(
-    "query, newest_first",
-    [
-        ("", True),
-        ("sort_by=created_at", True),
-        ("sort_by=-created_at", True),
-        ("sort_by=%2Bcreated_at", False),
-        ("sort_by=+created_at", False),
-        ("sort_by=updated_at", False),
-        ("sort_by=-updated_at", False),
-        ("sort_by=+updated_at", True),
-        ("sort_by=%2Bupdated_at", True),
-    ],
-)
-def test_orders(door: Door, query: str, newest_first: bool) -> None:
+ORDERS = [
+    ("", True),
+    ("sort_by=created_at", True),
+    ("sort_by=-created_at", True),
+    ("sort_by=%2Bcreated_at", False),
+    ("sort_by=+created_at", False),
+    ("sort_by=updated_at", False),
+    ("sort_by=-updated_at", False),
+    ("sort_by=+updated_at", True),
+    ("sort_by=%2Bupdated_at", True),
+]
+
+
+def test_orders(door: Door) -> None:
     ids = fill(door, 4)
-    assert page(door, f"?{query}")[0] == (ids[::-1] if newest_first else ids)
+    for query, newest_first in ORDERS:
+        assert page(door, f"?{query}")[0] == (ids[::-1] if newest_first else ids), query
 
 
 def test_status_is_matched_in_any_case(door: Door) -> None:
@@ -175,46 +175,45 @@ def test_status_is_matched_in_any_case(door: Door) -> None:
     assert page(door, "?status=complaint") == ([], False)
 
 
-@pytest.mark.parametrize("tag", ["Greetings v2", "100%", "a_b", "'; --", "ស្លាក", "a+b", "[x]"])
-def test_a_tag_is_matched_exactly(door: Door, tag: str) -> None:
-    tagged = int(door.sent(tag=tag)["id"])
-    door.sent(tag=f"{tag}x")
-    door.sent(tag="100x")
-    door.sent(tag="axb")
-    answer = door.get(EMAILS, params={"tag": tag})
-    assert [int(email["id"]) for email in answer.json()["data"]] == [tagged]
+def test_a_tag_is_matched_exactly(door: Door) -> None:
+    tags = ["Greetings v2", "100%", "100x", "a_b", "axb", "A_b", "'; --", "ស្លាក", "a+b", "a b", "[x]"]
+    tagged = {tag: int(door.sent(tag=tag)["id"]) for tag in tags}
+    for tag, identifier in tagged.items():
+        answer = door.get(EMAILS, params={"tag": tag})
+        assert [int(email["id"]) for email in answer.json()["data"]] == [identifier], tag
 
 
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        ("created_at[gt]=2024-05-10T03:03:54.163Z", [1, 2, 3]),
-        ("created_at[gte]=2024-05-10T03:03:54.163Z", [0, 1, 2, 3]),
-        ("created_at[lt]=2024-05-10T04:03:54.163Z", [0]),
-        ("created_at[lte]=2024-05-10T04:03:54.163Z", [0, 1]),
-        ("created_at[gt]=2024-05-10T03:03:54.1629Z", [0, 1, 2, 3]),
-        ("created_at[gt]=2024-05-10T03:03:54.1635Z", [1, 2, 3]),
-        ("created_at[lte]=2024-05-10T03:03:54.1629Z", []),
-        ("created_at[gte]=2024-05-10T04:03:54.163&created_at[lt]=2024-05-10T06:03:54.163", [1, 2]),
-        ("created_at[gt]=2024-05-10T03:03:54.163Z&created_at[gte]=2024-05-10T05:03:54.163Z", [2, 3]),
-        ("created_at%5Bgte%5D=2024-05-10T05:03:54.163Z", [2, 3]),
-        ("created_at[gte]=2024-05-10T11:03:54.163%2B08:00", [0, 1, 2, 3]),
-        ("created_at[gt]=2024-05-10T11:03:54.163+08:00", [1, 2, 3]),
-        ("created_at[gt]=2024-05-09T23:03:54.163-0400", [1, 2, 3]),
-        ("created_at[gt]=2024-05-10T03:03", [0, 1, 2, 3]),
-        ("created_at[gte]=2024", [0, 1, 2, 3]),
-        ("created_at[lt]=2024-05", []),
-        ("created_at[lt]=2024-05-10", []),
-        ("created_at[lt]=2024-05-11", [0, 1, 2, 3]),
-        ("created_at[gt]=0001-01-01", [0, 1, 2, 3]),
-        ("created_at[lt]=0001-01-01", []),
-        ("created_at[lte]=9999-12-31T23:59:59.999999Z", [0, 1, 2, 3]),
-        ("created_at[gt]=9999-12-31T23:59:59.999999Z", []),
-    ],
-)
-def test_ranges_of_time(door: Door, query: str, found: list[int]) -> None:
+RANGES = [
+    ("created_at[gt]=2024-05-10T03:03:54.163Z", [1, 2, 3]),
+    ("created_at[gte]=2024-05-10T03:03:54.163Z", [0, 1, 2, 3]),
+    ("created_at[lt]=2024-05-10T04:03:54.163Z", [0]),
+    ("created_at[lte]=2024-05-10T04:03:54.163Z", [0, 1]),
+    ("created_at[gt]=2024-05-10T03:03:54.1629Z", [0, 1, 2, 3]),
+    ("created_at[gt]=2024-05-10T03:03:54.1635Z", [1, 2, 3]),
+    ("created_at[lte]=2024-05-10T03:03:54.1629Z", []),
+    ("created_at[gte]=2024-05-10T04:03:54.163&created_at[lt]=2024-05-10T06:03:54.163", [1, 2]),
+    ("created_at[gt]=2024-05-10T03:03:54.163Z&created_at[gte]=2024-05-10T05:03:54.163Z", [2, 3]),
+    ("created_at%5Bgte%5D=2024-05-10T05:03:54.163Z", [2, 3]),
+    ("created_at[gte]=2024-05-10T11:03:54.163%2B08:00", [0, 1, 2, 3]),
+    ("created_at[gt]=2024-05-10T11:03:54.163+08:00", [1, 2, 3]),
+    ("created_at[gt]=2024-05-09T23:03:54.163-0400", [1, 2, 3]),
+    ("created_at[gt]=2024-05-10T03:03", [0, 1, 2, 3]),
+    ("created_at[gte]=2024", [0, 1, 2, 3]),
+    ("created_at[lt]=2024-05", []),
+    ("created_at[lt]=2024-05-10", []),
+    ("created_at[lt]=2024-05-11", [0, 1, 2, 3]),
+    ("created_at[gt]=0001-01-01", [0, 1, 2, 3]),
+    ("created_at[lt]=0001-01-01", []),
+    ("created_at[lte]=9999-12-31T23:59:59.999999Z", [0, 1, 2, 3]),
+    ("created_at[gt]=9999-12-31T23:59:59.999999Z", []),
+]
+
+
+def test_ranges_of_time(door: Door) -> None:
     ids = fill(door, 4)
-    assert page(door, f"?sort_by=%2Bcreated_at&{query}")[0] == [ids[index] for index in found]
+    for query, found in RANGES:
+        shown, _ = page(door, f"?sort_by=%2Bcreated_at&{query}")
+        assert shown == [ids[index] for index in found], query
 
 
 @pytest.mark.parametrize("value", ["true", "TRUE", "True"])
