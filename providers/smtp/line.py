@@ -94,11 +94,8 @@ class Line(asyncio.Protocol):
         """Send a body in pieces, as fast as the server takes it; `timeout` is the wait for progress and reply."""
         self._timeout = timeout
         self._await()
-        if len(body) <= _PIECE:
-            self._transport.write(body)
-        else:
-            self._rest = memoryview(body)
-            self._pour_on()
+        self._rest = memoryview(body)
+        self._pour_on()
 
     @property
     def flushed(self) -> bool:
@@ -194,9 +191,11 @@ class Line(asyncio.Protocol):
 
     def _pour_on(self) -> None:
         while self._rest is not None and not self._paused:
-            piece, rest = self._rest[:_PIECE], self._rest[_PIECE:]
-            self._rest = rest or None
-            self._transport.write(piece)
+            self._transport.write(self._rest[:_PIECE])
+            if self._transport.is_closing():
+                # The write failed, without a word to us until `connection_lost`: this piece stays unsent.
+                return
+            self._rest = self._rest[_PIECE:] or None
 
     def _hang_up(self) -> None:
         self.closed = True
