@@ -1,7 +1,10 @@
 """`pillarbox up`: everything on this machine, in the foreground, from nothing."""
 
+import fcntl
 import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from relay.store.accounts import NewKey
     from relay.supervisor import Child
 
+#: seconds to wait for the children of a run whose parent is gone: they finish what they have in hand
+_HANDOVER = 30.0
 #: seconds beyond the children's own drain before they are ended
 _PATIENCE = 5.0
 
@@ -35,7 +40,7 @@ def up(config: ConfigOption = None) -> None:
     logs.configure(settings.log, role="up")
     try:
         _make_data_directory(settings)
-        # The queue server starts while the schema is looked after.
+        _own(settings.data_dir)
         valkey = EmbeddedValkey(settings.data_dir) if settings.embedded_queue else None
         migrate.upgrade(settings.database_url)
         key = _prepare_record(settings)
@@ -59,10 +64,36 @@ def _make_data_directory(settings: "Settings") -> None:
         raise Misconfigured(f"data_dir: {directory} cannot be written to")
 
 
+def _own(directory: Path) -> None:
+    """Make sure that no other `up`, nor a child of one that is still finishing its mail, works in this directory.
+
+    The lock lives on in every child, so it is free only when the last of them has ended. Raises `Misconfigured`.
+    """
+    from relay.core.errors import Misconfigured
+
+    lock = os.open(directory / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _HANDOVER
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            running = owner.isdigit() and Path(f"/proc/{owner}").exists()
+            if running or time.monotonic() > deadline:
+                raise Misconfigured(
+                    f"data_dir: {directory} is in use by another `pillarbox up`"
+                    + (f" (process {owner})" if running else "")
+                ) from None
+            time.sleep(0.1)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
 def _prepare_record(settings: "Settings") -> "NewKey | None":
     """Make a key where there is none yet, so that the first mail can be sent at once; take back what was in hand.
 
-    Nobody else delivers from a SQLite record of this machine, so its claims are those of a run that was cut short.
+    The data directory is ours alone (`_own`), so claims in its SQLite record are those of a run that was cut short.
     """
     import asyncio
 

@@ -136,7 +136,7 @@ _QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
 
 def _claiming(wanted: sa.Select[tuple[int]]) -> ReturningUpdate[Any]:
     # SKIP LOCKED lets several workers claim side by side; SQLite, with one writer, has no such words.
-    return (
+    statement: ReturningUpdate[Any] = (
         t.recipient.update()
         .where(t.recipient.c.id.in_(wanted.with_for_update(skip_locked=True)))
         .values(
@@ -147,6 +147,7 @@ def _claiming(wanted: sa.Select[tuple[int]]) -> ReturningUpdate[Any]:
         )
         .returning(*_CLAIMED)
     )
+    return statement
 
 
 _CLAIM = _claiming(

@@ -11,6 +11,7 @@ from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
 from relay.store import tables as t
+from relay.store.rows import insert_rows
 from relay.store.types import BigInt
 
 #: octets of mail per row of `body`
@@ -51,12 +52,12 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list
             bodies.append({"message_id": identifier, "part": 0, "data": data})
         else:
             large.append((identifier, submission))
-    connection.execute(t.message.insert(), messages)
-    connection.execute(t.recipient.insert(), recipients)
+    insert_rows(connection, t.message, messages)
+    insert_rows(connection, t.recipient, recipients)
     if bodies:
-        connection.execute(t.body.insert(), bodies)
+        insert_rows(connection, t.body, bodies)
     if params:
-        connection.execute(t.params.insert(), params)
+        insert_rows(connection, t.params, params)
     for identifier, submission in large:
         for number, piece in enumerate(_pieces(submission)):
             connection.execute(t.body.insert(), {"message_id": identifier, "part": number, "data": piece})
