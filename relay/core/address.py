@@ -171,12 +171,20 @@ def _display(name: str) -> str:
     return decode_words(name) if "=?" in name else name
 
 
+# Only the words themselves are decoded: the library would write other text beyond Latin-1 as escapes.
+_WORDS = re.compile(r"=\?[^?\s]+\?[bq]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[bq]\?[^?]*\?=)*", re.IGNORECASE)
+
+
 def decode_words(text: str) -> str:
     """RFC 2047 encoded words, decoded; what cannot be decoded stays as it is written."""
+    return _WORDS.sub(_decoded, text)
+
+
+def _decoded(words: re.Match[str]) -> str:
     from email.errors import HeaderParseError
     from email.header import decode_header, make_header
 
     try:
-        return str(make_header(decode_header(text)))
+        return str(make_header(decode_header(words[0])))
     except (HeaderParseError, LookupError, ValueError):
-        return text
+        return words[0]
