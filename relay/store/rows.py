@@ -1,6 +1,6 @@
 """Writing many rows with few statements."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,12 +9,13 @@ import sqlalchemy as sa
 _MAX_PARAMETERS = 30_000
 _MAX_ROWS = 64
 
-_Processor = Callable[[Any], Any] | None
-_plans: dict[tuple[str, tuple[str, ...]], tuple[str, str, list[_Processor]]] = {}
+_Processor = Any  # a callable of one value, or None
+_Plan = tuple[str, str, list[_Processor]]
+_plans: dict[tuple[str, tuple[str, ...]], _Plan] = {}
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same keys.
+    """Insert rows that all have the same keys, in the same order.
 
     The SQLite driver lets go of the interpreter's lock around every row of an `executemany`, and each time waits
     for a busy event loop to give it back. Statements of many rows make that a few times per group. Their row
@@ -37,11 +38,9 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[
         start += count
 
 
-def _plan(
-    connection: sa.Connection, table: sa.Table, keys: tuple[str, ...]
-) -> tuple[str, str, list[_Processor]]:
+def _plan(connection: sa.Connection, table: sa.Table, keys: tuple[str, ...]) -> _Plan:
     """The statement's text before the rows, the text of one row, and how each value is bound."""
-    plan = _plans.get((table.name, keys))
+    plan: _Plan | None = _plans.get((table.name, keys))
     if plan is None:
         quote = connection.dialect.identifier_preparer.quote
         names = ", ".join(quote(key) for key in keys)
