@@ -16,11 +16,13 @@ def kinds() -> list[str]:
 
 
 def kind(name: str) -> ProviderKind:
-    """Raises `Misconfigured` when nothing installed offers that kind."""
-    for point in entry_points(group=GROUP):
-        if point.name == name:
+    """Raises `Misconfigured` when nothing installed offers that kind, or what does cannot be loaded."""
+    for point in entry_points(group=GROUP, name=name):
+        try:
             loaded: ProviderKind = point.load()
-            return loaded
+        except (ImportError, AttributeError) as error:
+            raise Misconfigured(f"type {name!r} cannot be loaded: {error}") from None
+        return loaded
     raise Misconfigured(f"type {name!r} is not installed (known: {', '.join(kinds())})")
 
 

@@ -134,6 +134,8 @@ class Line(asyncio.Protocol):
         lines = data.split(b"\n")
         self._partial = lines.pop()
         began_with = self._talk
+        if lines and began_with is not None:
+            self._await()
         for line in lines:
             if self._talk is None:
                 # An unasked-for line: a farewell, or we are out of step. Nothing may be asked here again.
@@ -166,7 +168,6 @@ class Line(asyncio.Protocol):
             self._continued = []
         talk = self._talk
         assert talk is not None
-        self._await()
         talk.replied(self, int(code), text)
         return not self.closed
 

@@ -31,15 +31,15 @@ class SmtpOptions:
     host: str
     port: int
     tls: Tls
-    verify: bool
-    ca_file: str | None
-    hostname: str | None
+    verify: bool  #: check the server's certificate and its name
+    ca_file: str | None  #: certificates to trust instead of the system's
+    hostname: str | None  #: our name in EHLO; None asks the system
     max_connections: int
     max_messages_per_connection: int
-    connect_timeout: float
-    command_timeout: float
-    data_timeout: float
-    idle: float
+    connect_timeout: float  #: for each step of connecting and signing in
+    command_timeout: float  #: for each reply before the data
+    data_timeout: float  #: for progress within the data, and for the reply to its end
+    idle: float  #: how long a connection is kept unused
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
 
