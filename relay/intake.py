@@ -32,6 +32,7 @@ class Intake:
         The commit goes on when the caller is cancelled (a client that hangs up), so a mail is stored whole or not
         at all. Raises `Unavailable` when it could not be stored.
         """
+        size = submission.size
         try:
             stored = await asyncio.shield(self._writer.submit(submission))
         except RelayError:
@@ -39,7 +40,7 @@ class Intake:
         except Exception as error:
             facts.store_failed(error)
             raise Unavailable from error
-        facts.accepted(submission, stored.id)
+        facts.accepted(submission, stored.id, size)
         return Accepted(stored.id, stored.at)
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ def _shown(one: str) -> str:
     return one if _full_addresses or not one else address.mask(one)
 
 
-def accepted(submission: Submission, identifier: int) -> None:
+def accepted(submission: Submission, identifier: int, size: int) -> None:
     _log.info(
         "accepted",
         id=identifier,
@@ -32,7 +32,7 @@ def accepted(submission: Submission, identifier: int) -> None:
         sender=_shown(submission.sender),
         recipient=_shown(submission.recipients[0].address),
         recipients=len(submission.recipients),
-        size=submission.size,
+        size=size,
     )
 
 
