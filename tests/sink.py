@@ -56,6 +56,7 @@ class Sink:
         self.extensions = list(extensions)
         self.tls = tls
         self.users = dict(users or {})
+        self.mechanisms = "PLAIN LOGIN"
         self.replies = dict(replies or {})
         self.grey_times = grey_times
         self.max_connections = max_connections

@@ -58,6 +58,7 @@ class Fault(StrEnum):
     BUSY_AFTER_DATA = "421 after the data"
     GARBAGE_AFTER_DATA = "garbage after the data"
     ECHO_AFTER_DATA = "one reply too many"
+    MUMBLE_AFTER_DATA = "half a reply too many"
     GO_AHEAD_ANYWAY = "354 without a recipient"
     BYTE_BY_BYTE = "replies byte by byte"
 
@@ -206,7 +207,7 @@ class Session(asyncio.Protocol):
         if self.sink.tls == "starttls" and not self.secure:
             offers.append("STARTTLS")
         if self.sink.users:
-            offers.append("AUTH PLAIN LOGIN")
+            offers.append(f"AUTH {self.sink.mechanisms}")
         self.reset()
         self.say("250 sink.test", *(f"250 {offer}" for offer in offers))
 
@@ -417,6 +418,7 @@ class Session(asyncio.Protocol):
             Fault.BUSY_AFTER_DATA,
             Fault.GARBAGE_AFTER_DATA,
             Fault.ECHO_AFTER_DATA,
+            Fault.MUMBLE_AFTER_DATA,
         ):
             case Fault.CLOSE_AFTER_DATA:
                 self.close()
@@ -429,6 +431,9 @@ class Session(asyncio.Protocol):
             case Fault.ECHO_AFTER_DATA:
                 self.say(reply)
                 self.say("250 2.0.0 and another one")
+            case Fault.MUMBLE_AFTER_DATA:
+                self.say(reply)
+                self.replies.append(b"250 and")
             case _ if self.sink.delay:
                 self.flush()
                 asyncio.get_running_loop().call_later(

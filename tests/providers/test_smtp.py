@@ -147,6 +147,33 @@ def test_one_probe_is_sent_where_nobody_answers() -> None:
         assert sink.connections == 1
 
 
+def test_a_cancelled_send_gives_its_connection_up() -> None:
+    async def cancel(office: Smtp) -> list[OutcomeKind]:
+        stuck = asyncio.ensure_future(office.send([outgoing("a@b.c")]))
+        await asyncio.to_thread(sink.wait_for, lambda: any(b[0].startswith("MAIL") for b in sink.bursts))
+        sink.misbehave(None)
+        stuck.cancel()
+        (receipt,) = await office.send([outgoing("d@e.f")])
+        return kinds(receipt)
+
+    with Sink() as sink:
+        sink.misbehave(Fault.HANG_AT_MAIL)
+        assert use(sink, cancel, max_connections=1) == [ACCEPTED]
+
+
+def test_half_a_line_out_of_turn_ends_the_connection() -> None:
+    async def twice(office: Smtp) -> list[OutcomeKind]:
+        (first,) = await office.send([outgoing("a@b.c")])
+        await asyncio.to_thread(sink.wait_for, lambda: sink.open_connections == 0)
+        (second,) = await office.send([outgoing("d@e.f")])
+        return kinds([*first, *second])
+
+    with Sink() as sink:
+        sink.misbehave(Fault.MUMBLE_AFTER_DATA, times=1)
+        assert use(sink, twice, max_connections=1) == [ACCEPTED, ACCEPTED]
+        assert sink.connections == 2
+
+
 def test_small_writes_are_not_held_back() -> None:
     async def look(office: Smtp) -> int:
         await office.send([outgoing("a@b.c")])
@@ -432,6 +459,15 @@ def test_a_server_without_auth_is_for_the_operator() -> None:
     with Sink() as sink:
         ((outcome,),) = send(sink, outgoing("a@b.c"), username="u", password="p", plaintext_auth=True)
         assert outcome.kind is CONFIG
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_password_that_the_server_quotes_back_is_hidden(mechanism: str) -> None:
+    with Sink(users={"u": "p"}) as sink:
+        sink.mechanisms = mechanism
+        ((outcome,),) = send(sink, outgoing("a@b.c"), username="u", password="other", plaintext_auth=True)
+        assert outcome.kind is CONFIG
+        assert outcome.reply.text == "not accepted: ********"
 
 
 def test_check_tells_what_stands_in_the_way() -> None:
