@@ -14,6 +14,8 @@ from relay.store.writer import GroupWriter
 
 #: octets written in one transaction before the next group starts, so that one large mail delays few others
 _GROUP_BYTES = 8 * 1024 * 1024
+#: seconds that a busy door waits for company before a commit
+_LINGER = 0.001
 
 
 class Intake:
@@ -23,7 +25,7 @@ class Intake:
         self._database = database
         self._queue = queue
         self._writer: GroupWriter[Submission, Stored] = GroupWriter(
-            self._commit, limit=200, weigh=lambda s: s.size, weight_limit=_GROUP_BYTES
+            self._commit, limit=200, weigh=lambda s: s.size, weight_limit=_GROUP_BYTES, linger=_LINGER
         )
 
     async def accept(self, submission: Submission) -> Accepted:

@@ -44,6 +44,8 @@ _MOMENT = 0.02
 _BATCH_OCTETS = 8 * 1024 * 1024
 #: ids remembered per lane; beyond it the record is asked
 _HINTS = 10_000
+#: seconds that a busy engine waits before the next claim or settlement, for more to do at once
+_LINGER = 0.004
 #: octets from which a body is read by its own send instead of with its batch
 _LARGE = 256 * 1024
 #: seconds between looks at the record that do not depend on any wake-up
@@ -83,7 +85,7 @@ class Engine:
         self._memory = Memory(settings.memory)
         self._batch_octets = min(settings.memory // 8, _BATCH_OCTETS)
         self._lanes = {lane: _LaneState() for lane in MAIL_LANES}
-        self._settler: GroupWriter[list[Settlement], None] = GroupWriter(self._settle, limit=200)
+        self._settler: GroupWriter[list[Settlement], None] = GroupWriter(self._settle, limit=200, linger=_LINGER)
         #: by the first claim of a mail: other recipients of it may be in other hands
         self._in_hand: dict[int, _InHand] = {}
         self._sends: set[asyncio.Task[None]] = set()
@@ -134,6 +136,8 @@ class Engine:
             try:
                 await asyncio.shield(claiming)
                 pause = 0.1
+                if len(state.hints) < _WORTHWHILE:
+                    await asyncio.sleep(_LINGER)
             except asyncio.CancelledError:
                 await asyncio.wait([claiming])
                 raise
