@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+#: what a key may be allowed: handing mail in, reading the account's mail, managing the account, everything
+SCOPES = ("send", "read", "manage", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +21,9 @@ class Identity:
     scopes: frozenset[str]
     expires_at: datetime | None
     senders: tuple[str, ...]  #: addresses, domains or `*`, in lower case
+    rate_limit: int | None = None  #: sends per second by this key; None means the installation's
+    daily_quota: int | None = None  #: sends per day (UTC) by this key; None means no end
+    networks: tuple[Network, ...] = ()  #: where the key may be used from; empty means anywhere
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -25,3 +34,22 @@ class Identity:
         return any(
             pattern in ("*", lowered) or pattern == lowered.rpartition("@")[2] for pattern in self.senders
         )
+
+    def may_come_from(self, peer: str | None) -> bool:
+        """Whether the key may be used from this IP address. Where places are named, an unknown one is refused."""
+        return not self.networks or (peer is not None and inside(peer, self.networks))
+
+
+@lru_cache(maxsize=4096)
+def inside(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an IP address, with or without an IPv6 zone, lies in one of the networks; False for other text.
+
+    An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks)

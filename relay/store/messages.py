@@ -83,6 +83,7 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "lane": lane,
         "sender": submission.sender,
         "from": submission.from_,
+        "from_address": submission.from_[submission.from_.rfind("<") + 1 :].rstrip(">").lower()[:255],
         "recipient": submission.recipients[0].address,
         "cc": (addresses["cc"] if submission.cc is None else submission.cc) or None,
         "bcc": (addresses["bcc"] if submission.bcc is None else submission.bcc) or None,

@@ -49,6 +49,7 @@ class Account(SQLModel, table=True):
     name: str = Field(max_length=64, unique=True)
     email: str | None = Field(default=None, max_length=255)  #: reply-to where a message has none
     created_at: datetime = Field(default_factory=now, sa_type=Instant)
+    disabled_at: datetime | None = Field(default=None, sa_type=Instant)  #: since when its keys do not work
 
 
 class Sender(SQLModel, table=True):
@@ -77,6 +78,14 @@ class ApiKey(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=Instant)
     expires_at: datetime | None = Field(default=None, sa_type=Instant)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+    networks: list[str] | None = Field(default=None, sa_type=Json)  #: CIDR; None allows any address
+    rate_limit: int | None = None  #: sends per second; None means the installation's
+    daily_quota: int | None = None  #: sends per day (UTC); None means no end
+    last_used_at: datetime | None = Field(default=None, sa_type=Instant)  #: to the minute
+
+
+#: the few messages an operator looks for. SQLite uses an index of a part only where a query repeats its words.
+FAILED = "status IN ('UNSENT', 'BOUNCED', 'COMPLAINT')"
 
 
 class Message(SQLModel, table=True):
@@ -97,6 +106,23 @@ class Message(SQLModel, table=True):
             sqlite_where=sa.text("tag IS NOT NULL"),
             postgresql_where=sa.text("tag IS NOT NULL"),
         ),
+        sa.Index("ix_message_account_id_from_address", "account_id", "from_address", "id"),
+        sa.Index(
+            "ix_message_failed",
+            "account_id",
+            "status",
+            "id",
+            sqlite_where=sa.text(FAILED),
+            postgresql_where=sa.text(FAILED),
+        ),
+        sa.Index(
+            "ix_message_account_id_error_code",
+            "account_id",
+            "error_code",
+            "id",
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        ),
     )
 
     id: int = _id()
@@ -106,6 +132,7 @@ class Message(SQLModel, table=True):
     lane: str = Field(max_length=8)
     sender: str = Field(max_length=255)  #: return path; empty for the null sender
     from_: str = Field(sa_column=sa.Column("from", sa.String(1000), nullable=False))
+    from_address: str | None = Field(default=None, max_length=255)  #: the address in `from`, in lower case
     recipient: str = Field(max_length=255)  #: the primary recipient
     cc: list[str] | None = Field(default=None, sa_type=Json)
     bcc: list[str] | None = Field(default=None, sa_type=Json)
@@ -161,6 +188,7 @@ class Recipient(SQLModel, table=True):
     __tablename__: ClassVar[str] = "recipient"
     __table_args__ = (
         sa.Index("ix_recipient_message_id", "message_id", "position"),
+        sa.Index("ix_recipient_address", "account_id", "address", "message_id"),
         sa.Index(
             "ix_recipient_due",
             "lane",
@@ -225,6 +253,51 @@ class EventRow(SQLModel, table=True):
     dedupe: str | None = Field(default=None, max_length=200)
 
 
+class Suppression(SQLModel, table=True):
+    """An address that is not written to: by one account, or by nobody where `account_id` is empty."""
+
+    __tablename__: ClassVar[str] = "suppression"
+    __table_args__ = (
+        sa.UniqueConstraint("account_id", "address"),
+        sa.Index("ix_suppression_account_id_id", "account_id", "id"),
+        # Both databases hold every NULL for different from every other.
+        sa.Index(
+            "uq_suppression_everywhere",
+            "address",
+            unique=True,
+            sqlite_where=sa.text("account_id IS NULL"),
+            postgresql_where=sa.text("account_id IS NULL"),
+        ),
+    )
+
+    id: int = _id()
+    account_id: int | None = _ref("account.id", nullable=True)
+    address: str = Field(max_length=255)  #: in lower case
+    reason: str = Field(max_length=16)
+    source: str = Field(max_length=64)  #: who put it there: `api`, `cli`, a provider's name
+    note: str | None = Field(default=None, max_length=1000)
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+    expires_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """A send that must not happen twice: what was asked for under a key, and what was answered.
+
+    Written in the transaction that stores the message, so that there is never one without the other.
+    """
+
+    __tablename__: ClassVar[str] = "idempotency"
+
+    account_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("account.id"), primary_key=True))
+    key: str = Field(primary_key=True, max_length=270)
+    fingerprint: str = Field(max_length=64)  #: SHA-256 of what was asked for
+    #: without a foreign key: the row is written before the message, to learn whether there is to be one
+    message_id: int = Field(sa_type=BigInt)
+    status: int | None = None  #: of the HTTP answer
+    answer: bytes | None = None
+    expires_at: datetime = Field(sa_type=Instant, index=True)
+
+
 class LeaderLease(SQLModel, table=True):
     """Which process does a job that only one may do, such as the clock's."""
 
@@ -244,5 +317,7 @@ body = Body.__table__  # type: ignore[attr-defined]
 params = Params.__table__  # type: ignore[attr-defined]
 recipient = Recipient.__table__  # type: ignore[attr-defined]
 event = EventRow.__table__  # type: ignore[attr-defined]
+suppression = Suppression.__table__  # type: ignore[attr-defined]
+idempotency = IdempotencyRow.__table__  # type: ignore[attr-defined]
 leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata
