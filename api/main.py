@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from api import errors, health, messages
 from api.auth import Gate
+from api.idempotency import Once
 from api.limits import Border
 from api.nomsa import routes as nomsa
 from api.services import Services
@@ -35,6 +36,7 @@ def build(context: Context) -> ASGIApp:
         database=context.database,
         intake=intake,
         gate=Gate(context.authenticator()),
+        once=Once(context.database, intake),
     )
 
     @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from api.auth import Gate
+from api.idempotency import Once
 from relay.config import ApiSettings
 from relay.intake import Intake
 from relay.store.database import Database
@@ -14,3 +15,4 @@ class Services:
     database: Database
     intake: Intake
     gate: Gate
+    once: Once

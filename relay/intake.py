@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from relay.core.errors import RelayError, Unavailable
+from relay.core.errors import KeyReused, RelayError, Unavailable
 from relay.core.message import Accepted, Submission
 from relay.observe import facts
 from relay.queue import Queue
@@ -32,7 +32,9 @@ class Intake:
         """Store a submission; on return it will be tried, whatever happens to this process.
 
         The commit goes on when the caller is cancelled (a client that hangs up), so a mail is stored whole or not
-        at all. Raises `Unavailable` when it could not be stored.
+        at all. Where the submission's idempotency key stands for an earlier message, that one is the receipt's and
+        nothing is stored. Raises `Unavailable` when it could not be stored, `KeyReused` when the key was used for
+        something else.
         """
         size = submission.size
         try:
@@ -42,6 +44,11 @@ class Intake:
         except Exception as error:
             facts.store_failed(error)
             raise Unavailable from error
+        if stored.earlier is not None:
+            assert submission.idempotency is not None
+            if stored.earlier.fingerprint != submission.idempotency.fingerprint:
+                raise KeyReused
+            return Accepted(stored.id, stored.at, repeated=True, answer=stored.earlier.answer)
         facts.accepted(submission, stored.id, size)
         return Accepted(stored.id, stored.at)
 
@@ -54,7 +61,7 @@ class Intake:
         lanes: dict[str, list[int]] = {}
         for submission, one in zip(group, stored, strict=True):
             submission.tail.close()
-            if "error_code" not in submission.options and submission.send_at is None:
+            if one.earlier is None and "error_code" not in submission.options and submission.send_at is None:
                 lanes.setdefault(one.lane, []).append(one.id)
         for lane, ids in lanes.items():
             self._queue.deliver(lane, ids)

@@ -6,6 +6,8 @@ import orjson
 from starlette.requests import Request
 
 from api.answers import Answer
+from api.errors import refusal
+from api.idempotency import Turn
 from api.nomsa import wire
 from api.nomsa.fields import Fields, check
 from api.services import Services
@@ -27,7 +29,7 @@ class Sender:
     """Sends on behalf of an authenticated caller."""
 
     def __init__(self, services: Services) -> None:
-        self._intake = services.intake
+        self._once = services.once
         self._gate = services.gate
         self._max_body = services.settings.max_body
         self._default = parse_mailbox(services.settings.default_from)
@@ -36,23 +38,27 @@ class Sender:
         identity = await self._gate.admit(request, "send")
         fields = check(await read_fields(request), max_body=self._max_body)
         submission = self._submission(identity, fields)
-        try:
-            self._check_sender(identity, fields.from_)
-        except SenderNotAllowed as error:
-            await self._keep_refused(submission, error)
-            raise
-        receipt = await self._intake.accept(submission)
-        return Answer(wire.accepted(submission, receipt), 201)
+        async with self._once.turn(request, identity, (fields, submission.attachments)) as turn:
+            if turn.earlier is not None:
+                return turn.earlier
+            try:
+                self._check_sender(identity, fields.from_)
+            except SenderNotAllowed as error:
+                return await self._keep_refused(turn, submission, error)
+            return await turn.accept(
+                submission, lambda receipt: Answer(wire.accepted(submission, receipt), 201)
+            )
 
     def _check_sender(self, identity: Identity, from_: Mailbox | None) -> None:
         # The service's own sender is everybody's, under any name.
         if from_ is not None and from_.address != self._default.address.lower():
             policy.check_sender(identity, from_.address)
 
-    async def _keep_refused(self, submission: Submission, error: Refused) -> None:
+    async def _keep_refused(self, turn: Turn, submission: Submission, error: Refused) -> Answer:
         """The contract keeps what it refuses at this stage, UNSENT and with the reason, for list and get."""
         submission.options["error_code"] = f"Error {error.http_status}: {error.message}"[:255]
-        await self._intake.accept(submission)
+        answer = refusal(error)
+        return await turn.accept(submission, lambda _: answer)
 
     def _submission(self, identity: Identity, fields: Fields) -> Submission:
         from_ = fields.from_ or self._own_sender(identity)

@@ -103,6 +103,10 @@ class AttachmentFormat(Refused):
     code = "attachment_format"
 
 
+class UnsupportedFile(Unsendable):
+    """Error: One or more attachments have an unsupported file type. Please check the attached files."""
+
+
 class Suppressed(Unsendable):
     """Recipient email is blacklisted"""
 
@@ -145,12 +149,38 @@ class NotFound(RelayError):
     code = "not_found"
 
 
+class Redacted(RelayError):
+    """The content of this email has been redacted."""
+
+    smtp = (550, "5.1.1")
+    http_status = 410
+    code = "redacted"
+
+
 class Conflict(RelayError):
     """The request conflicts with an earlier one."""
 
     smtp = (554, "5.5.0")
     http_status = 409
     code = "conflict"
+
+
+class KeyReused(Conflict):
+    """The Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class InProgress(Conflict):
+    """A request with this Idempotency-Key is in progress; please try again in a moment."""
+
+    smtp = (451, "4.5.0")
+    code = "idempotency_in_progress"
+
+    def __init__(self, message: str | None = None, *, retry_after: float = 1) -> None:
+        super().__init__(message)
+        #: seconds after which the answer is likely to be there
+        self.retry_after = retry_after
 
 
 class Misconfigured(Exception):

@@ -1,6 +1,6 @@
 """A mail on its way in: one form, whichever door it came by."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -66,6 +66,16 @@ class EnvelopeRecipient:
     orcpt: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A client's wish that a repeated request should be one message: the same key, the same answer."""
+
+    key: str
+    fingerprint: str  #: of what was asked for; the key with another one is a mistake of the client's
+    #: status and body of the answer for an id and its time, kept for repeats; a door may do without
+    answer: Callable[[int, datetime], tuple[int, bytes]] | None = None
+
+
 @dataclass(slots=True)
 class Submission:
     """What a door hands to `relay.intake`. The first recipient is the primary one.
@@ -98,7 +108,8 @@ class Submission:
     ret: str | None = None  #: RFC 3461 RET
     envid: str | None = None  #: RFC 3461 ENVID
     send_at: datetime | None = None
-    #: what the stored record also says, for features above the spine (tracking, stream, idempotency key …)
+    idempotency: Idempotency | None = None
+    #: what the stored record also says, for features above the spine (tracking, stream …)
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -114,3 +125,5 @@ class Accepted:
     at: datetime
     #: true when an idempotency key had been used before and this is the earlier message
     repeated: bool = False
+    #: what was answered then, where the door had it kept: status and body
+    answer: tuple[int, bytes] | None = None

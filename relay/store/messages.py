@@ -11,6 +11,7 @@ from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
 from relay.store import tables as t
+from relay.store.idempotency import Claim, Earlier, claim
 from relay.store.rows import insert_rows
 from relay.store.types import BigInt
 
@@ -25,23 +26,31 @@ class Stored:
     id: int
     at: datetime
     lane: Lane
+    #: set when an idempotency key stood for an earlier message: this is that one, and nothing was written
+    earlier: Earlier | None = None
 
 
 def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Stored]:
     """Write a group of submissions: one multi-row statement per table, whatever the size of the group.
 
-    Ids are made here, so a group that failed on an id already taken gets new ones when it is tried again.
+    Ids are made here, so a group that failed on an id already taken gets new ones when it is tried again. A
+    submission whose idempotency key stands for a message already is not written.
     """
+    identifiers = [new_id() for _ in submissions]
+    repeats = _claim_keys(connection, submissions, identifiers)
     stored: list[Stored] = []
     messages: list[dict[str, Any]] = []
     recipients: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
     params: list[dict[str, Any]] = []
     large: list[tuple[int, Submission]] = []
-    for submission in submissions:
-        identifier = new_id()
+    for identifier, submission in zip(identifiers, submissions, strict=True):
         at = made_at(identifier)
         lane = submission.options.get("lane") or lane_of(submission.classification)
+        earlier = repeats.get(identifier) if repeats else None
+        if earlier is not None:
+            stored.append(Stored(earlier.message_id, made_at(earlier.message_id), lane, earlier))
+            continue
         stored.append(Stored(identifier, at, lane))
         messages.append(_message_row(submission, identifier, at, lane))
         recipients.extend(_recipient_rows(submission, identifier, at, lane))
@@ -52,6 +61,8 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list
             bodies.append({"message_id": identifier, "part": 0, "data": data})
         else:
             large.append((identifier, submission))
+    if not messages:
+        return stored
     insert_rows(connection, t.message, messages)
     insert_rows(connection, t.recipient, recipients)
     if bodies:
@@ -62,6 +73,24 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list
         for number, piece in enumerate(_pieces(submission)):
             connection.execute(t.body.insert(), {"message_id": identifier, "part": number, "data": piece})
     return stored
+
+
+def _claim_keys(
+    connection: sa.Connection, submissions: Sequence[Submission], identifiers: Sequence[int]
+) -> dict[int, Earlier]:
+    claims = [
+        Claim(
+            submission.account_id,
+            wish.key,
+            wish.fingerprint,
+            identifier,
+            made_at(identifier),
+            wish.answer(identifier, made_at(identifier)) if wish.answer else None,
+        )
+        for identifier, submission in zip(identifiers, submissions, strict=True)
+        if (wish := submission.idempotency) is not None
+    ]
+    return claim(connection, claims) if claims else {}
 
 
 def _pieces(submission: Submission) -> Iterable[bytes]:
