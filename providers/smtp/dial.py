@@ -106,15 +106,15 @@ class Dialler:
             assert transport is not None
             return Session(transport, _offers(client), version.version() if version is not None else None)
         except ssl.SSLError as error:
-            client.close()
+            _cut(client)
             if tls is Tls.OPPORTUNISTIC:
                 raise
             raise NoLine(_tls_failed(error)) from None
         except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
-            client.close()
+            _cut(client)
             raise NoLine(self._meaning(phase, error)) from None
         except BaseException:
-            client.close()
+            _cut(client)
             raise
 
     def _meaning(self, phase: Phase, error: Exception) -> Outcome:
@@ -146,6 +146,14 @@ class Dialler:
         for secret in filter(None, hidden):
             text = text.replace(secret, "********")
         return text
+
+
+def _cut(client: aiosmtplib.SMTP) -> None:
+    """Close at once: TLS would take leave first, and nobody waits for that."""
+    transport = client.transport
+    client.close()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
 
 
 async def _introduce(client: aiosmtplib.SMTP) -> None:
