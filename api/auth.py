@@ -19,7 +19,8 @@ class Gate:
         """Raises `Unauthenticated` without a working key, `NotAllowed` where it lacks `scope`."""
         for name, value in request.scope["headers"]:
             if name == b"authorization":
-                identity = await self._authenticator.identify(_key(value))
+                client = request.scope.get("client")
+                identity = await self._authenticator.identify(_key(value), client[0] if client else None)
                 check_scope(identity, scope)
                 return identity
         raise Unauthenticated

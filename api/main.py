@@ -31,11 +31,12 @@ _KEEP_ALIVE = 75
 def build(context: Context) -> ASGIApp:
     """The whole application as one ASGI callable."""
     intake = context.intake()
+    authenticator = context.authenticator()
     services = Services(
         settings=context.settings.api,
         database=context.database,
         intake=intake,
-        gate=Gate(context.authenticator()),
+        gate=Gate(authenticator),
         once=Once(context.database, intake),
     )
 
@@ -43,6 +44,7 @@ def build(context: Context) -> ASGIApp:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await intake.close()
+        await authenticator.close()
 
     app = FastAPI(
         title="Pillarbox",

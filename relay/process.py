@@ -11,7 +11,7 @@ from relay.config import Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import facts, logs
-from relay.policy import Authenticator
+from relay.policy import Authenticator, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
 from relay.store.database import Database, open_database
 
@@ -36,6 +36,9 @@ class Context:
 
     def authenticator(self) -> Authenticator:
         return Authenticator(self.database)
+
+    def suppressions(self) -> Suppressions:
+        return Suppressions(self.database)
 
 
 Role = Callable[[Context], Awaitable[None]]

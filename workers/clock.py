@@ -5,12 +5,13 @@ import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 
 from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
-from relay.store import deliveries, leader
+from relay.store import deliveries, idempotency, leader
 
 #: seconds between ticks
 _TICK = 2.0
@@ -39,16 +40,35 @@ async def serve(context: Context) -> None:
 
 
 async def tick(context: Context) -> None:
-    """Everything that is late: expired claims go back into the queue, and lanes with due mail are named."""
-    settings = context.settings.delivery
+    """Everything that is late, one job after the other; see `JOBS`."""
+    for job in JOBS:
+        await job(context)
+
+
+async def _recover(context: Context) -> None:
+    """Expired claims go back into the queue."""
     moment = now()
-    if await context.database.read(deliveries.any_expired, now=moment):
-        for one in await context.database.write(
-            deliveries.recover, now=moment, poison_after=settings.poison_after
-        ):
-            if one.parked:
-                facts.parked(one.message_id, one.id, f"{one.crashes} workers vanished with it in hand")
-            else:
-                facts.recovered(one.message_id, one.id, one.crashes)
+    if not await context.database.read(deliveries.any_expired, now=moment):
+        return
+    poison_after = context.settings.delivery.poison_after
+    for one in await context.database.write(deliveries.recover, now=moment, poison_after=poison_after):
+        if one.parked:
+            facts.parked(one.message_id, one.id, f"{one.crashes} workers vanished with it in hand")
+        else:
+            facts.recovered(one.message_id, one.id, one.crashes)
+
+
+async def _wake(context: Context) -> None:
+    """Lanes with due mail are named."""
     for lane in await context.database.read(deliveries.due_lanes, now=now()):
         context.queue.deliver(lane, ())
+
+
+async def _forget_keys(context: Context) -> None:
+    """A few of the idempotency keys whose time is over; the rest at the next ticks."""
+    if await context.database.read(idempotency.any_expired, now=now()):
+        await context.database.write(idempotency.prune, now=now())
+
+
+#: what the leader does at every tick, most pressing first
+JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (_recover, _wake, _forget_keys)

@@ -11,7 +11,7 @@ from relay.config import ListenerSettings, Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import facts
-from relay.policy import Authenticator
+from relay.policy import Authenticator, Suppressions
 from relay.process import Context
 from relay.smtp import service as shared
 from relay.smtp.connection import HANDSHAKE, Connection
@@ -29,7 +29,8 @@ async def serve(context: Context) -> None:
     Raises `Misconfigured` for a listener that cannot be opened.
     """
     intake = context.intake()
-    server = Server(context.settings, intake, context.authenticator())
+    authenticator = context.authenticator()
+    server = Server(context.settings, intake, authenticator, context.suppressions())
     await server.start()
     try:
         context.ready()
@@ -37,6 +38,7 @@ async def serve(context: Context) -> None:
     finally:
         await server.stop()
         await intake.close()
+        await authenticator.close()
 
 
 class Server:
@@ -47,6 +49,7 @@ class Server:
         settings: Settings,
         intake: Intake | shared.Intake,
         authenticator: Authenticator | shared.Authenticator,
+        suppressions: Suppressions | shared.Suppressions,
     ) -> None:
         smtp = settings.smtp
         spool = settings.data_dir / "spool"
@@ -58,6 +61,7 @@ class Server:
             limits=Limits(size=smtp.max_size, header=smtp.max_header, memory=smtp.spool_memory, spool=spool),
             intake=intake,
             authenticator=authenticator,
+            suppressions=suppressions,
             loop=asyncio.get_running_loop(),
         )
 

@@ -24,7 +24,17 @@ class Intake(Protocol):
 class Authenticator(Protocol):
     """The part of `relay.policy.Authenticator` that the door needs."""
 
-    async def identify(self, secret: str) -> Identity: ...
+    async def identify(self, secret: str, peer: str | None = None) -> Identity: ...
+
+
+class Suppressions(Protocol):
+    """The part of `relay.policy.Suppressions` that the door needs."""
+
+    def knows(self, account_id: int) -> bool: ...
+
+    def check_known(self, account_id: int, address: str) -> None: ...
+
+    async def check(self, account_id: int, address: str) -> None: ...
 
 
 class Stoppable(Protocol):
@@ -44,6 +54,7 @@ class Service:
     limits: Limits
     intake: Intake
     authenticator: Authenticator
+    suppressions: Suppressions
     loop: asyncio.AbstractEventLoop
     connections: set[Stoppable] = field(default_factory=set)
     #: what goes on even when its client is gone: commits above all

@@ -1,87 +1,93 @@
-"""The dialogue: what each command does in each state. Knows no sockets; lines go in, replies come out."""
+"""The dialogue: one client's state and the table of commands. Knows no sockets; lines go in, replies come out."""
 
-import enum
-import re
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
 
-from relay.core.errors import RelayError
+from relay.core.clock import now
+from relay.core.errors import Full
 from relay.core.identity import Identity
-from relay.core.message import EnvelopeRecipient
-from relay.policy import check_scope, check_sender
-from relay.smtp import auth, commands, replies, submission
-from relay.smtp.data import DataReader
+from relay.smtp import auth, greeting, login, replies, submission, transaction
+from relay.smtp.data import ChunkReader, DataReader, Reader
+from relay.smtp.mode import Answer, Mode
 from relay.smtp.service import Listener, Service
 from relay.smtp.submission import Envelope, Trace
 
-#: A reply, or work that will end in one.
-Answer = bytes | Coroutine[Any, Any, bytes]
+__all__ = ["Mode", "Session"]
 
 _MAX_LINE = 510  # octets of a command without CRLF, RFC 5321 4.5.3.1.4
 #: commands with extensions that lengthen them; RFC 1870, 3461, 4954, 6531 add up to less
 _MAX_LINES = {b"MAIL": 2048, b"RCPT": 2048, b"AUTH": auth.MAX_LINE}
-_MAX_FAILURES = 5
-#: 5xx replies after which a client is cut off, before and after it has logged in
-_MAX_ERRORS = (10, 200)
+#: times as many errors are forgiven to a client that has logged in
+_PATIENCE_WITH_OURS = 20
+#: seconds for which a session takes its key for valid without asking again
+_SURE = 5.0
 _HTTP = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"})
-_KNOWN_BUT_NOT_HERE = frozenset({b"EXPN", b"TURN", b"ETRN", b"SEND", b"SOML", b"SAML", b"BDAT"})
-_HELO = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}\Z")
-
-
-class Mode(enum.Enum):
-    """What the next octets of the client are."""
-
-    COMMAND = enum.auto()
-    DATA = enum.auto()
-    NO_DATA = enum.auto()  #: a command, but only once the client has seen that DATA was refused
-    TLS = enum.auto()
-    QUIT = enum.auto()  #: nothing; the client has said so
-    CLOSED = enum.auto()  #: nothing; we have said so
+_KNOWN_BUT_NOT_HERE = frozenset({b"EXPN", b"TURN", b"ETRN", b"SEND", b"SOML", b"SAML"})
+#: commands that send no mail
+_IDLE = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 
 
 class Session:
     """The state of one client between its greeting and its end, or STARTTLS, which forgets it all."""
 
     __slots__ = (
-        "_answer",
         "_errors",
-        "_failures",
-        "_listener",
-        "_service",
-        "_tls",
-        "_trace",
+        "_idle_commands",
+        "answer",
+        "asked_at",
+        "chunk_last",
+        "chunk_left",
+        "chunk_reply",
+        "chunks",
         "envelope",
         "extended",
+        "failures",
         "helo",
         "identity",
+        "listener",
         "mode",
         "peer",
+        "secret",
+        "service",
+        "tls",
+        "trace",
+        "transactions",
     )
 
     def __init__(self, service: Service, listener: Listener, peer: str, *, tls: bool) -> None:
-        self._service = service
-        self._listener = listener
-        self._tls = tls
-        self._answer: Callable[[bytes], Answer] | None = None
-        self._errors = 0
-        self._failures = 0
-        self._trace = Trace("unknown", peer, tls, service.hostname)
+        self.service = service
+        self.listener = listener
+        self.tls = tls
+        self.trace = Trace("unknown", peer, tls, service.hostname)
         self.peer = peer
         self.mode = Mode.COMMAND
         self.helo = ""
         self.extended = False
+        #: what the next line is for, in the middle of AUTH
+        self.answer: Callable[[bytes], Answer] | None = None
         self.identity: Identity | None = None
+        #: the key that `identity` was found by, and when; none where the client's address was enough
+        self.secret: str | None = None
+        self.asked_at = 0.0
         self.envelope: Envelope | None = None
+        self.chunks: ChunkReader | None = None
+        self.chunk_left = 0
+        self.chunk_last = False
+        self.chunk_reply = b""
+        self.failures = 0
+        self.transactions = 0
+        self._errors = 0
+        self._idle_commands = 0
 
     @property
     def idle(self) -> bool:
         """Between two transactions, so that hanging up breaks nothing."""
-        return self.envelope is None and self._answer is None and self.mode is Mode.COMMAND
+        return self.envelope is None and self.answer is None and self.mode is Mode.COMMAND
 
     def line(self, line: bytes) -> Answer:
         """Do what a line says; it has no line end. Raises `Rejected` or a `RelayError` that is the answer."""
-        if self._answer is not None:
-            answer, self._answer = self._answer, None
+        if self.answer is not None:
+            answer, self.answer = self.answer, None
             return answer(line)
         verb, _, rest = line.partition(b" ")
         verb = verb.upper()
@@ -90,6 +96,11 @@ class Session:
         command = _COMMANDS.get(verb)
         if command is None:
             return self._unknown(verb)
+        if verb in _IDLE:
+            self._idle_commands += 1
+            if self._idle_commands > self.service.settings.max_idle_commands:
+                self.mode = Mode.CLOSED
+                return replies.TOO_MANY_COMMANDS
         try:
             text = rest.decode().strip(" ")
         except UnicodeDecodeError:
@@ -101,38 +112,73 @@ class Session:
     def count_error(self) -> bytes:
         """Note a 5xx reply; returns the last reply there will be when it was one too many, else nothing."""
         self._errors += 1
-        if self._errors < _MAX_ERRORS[self.identity is not None] or self.mode is Mode.CLOSED:
+        most = self.service.settings.max_errors
+        if self.identity is not None:
+            most *= _PATIENCE_WITH_OURS
+        if self._errors < most or self.mode is Mode.CLOSED:
             return b""
         self.mode = Mode.CLOSED
         return replies.TOO_MANY_ERRORS
 
     def too_long(self) -> bytes:
         """The answer to a line that was longer than any may be, and was dropped."""
-        self._answer = None
+        self.answer = None
         return replies.LINE_TOO_LONG
 
-    async def deliver(self, reader: DataReader) -> bytes:
+    def data_reader(self) -> DataReader:
+        return DataReader(self.service.limits)
+
+    async def deliver(self, reader: Reader) -> bytes:
         """Hand a received mail in; the reply promises that it is stored."""
         envelope, identity = self.envelope, self.identity
         assert envelope is not None
         assert identity is not None
+        self.chunks = None
         self.reset()
         content = reader.content()
         try:
+            if self.service.space.full:
+                raise Full
             built = submission.build(
                 identity,
                 envelope,
                 content,
-                self._trace,
-                max_hops=self._service.settings.max_hops,
+                self.trace,
+                max_hops=self.service.settings.max_hops,
+                providers=self.service.providers,
             )
-            return replies.queued((await self._service.intake.accept(built)).id)
+            accepted = await self.service.intake.accept(built)
         finally:
             content.tail.close()
+        self._idle_commands = 0
+        return replies.queued(accepted.id)
 
     def reset(self) -> None:
+        """Forget the transaction."""
         self.envelope = None
+        if self.chunks is not None:
+            self.chunks.close()
+            self.chunks = None
         self.mode = Mode.COMMAND
+
+    def close(self) -> None:
+        """The connection is over."""
+        self.reset()
+        self.mode = Mode.CLOSED
+        self.secret = None
+        if self.identity is not None:
+            self.service.leave_account(self.identity.account_id)
+            self.identity = None
+
+    def may_log_in(self) -> bool:
+        return self.tls or self.listener.trusts(self.peer)
+
+    def sure_of(self, identity: Identity) -> bool:
+        """Whether the identity may be relied on without another look at the record."""
+        expires: datetime | None = identity.expires_at
+        if expires is not None and expires <= now():
+            return False
+        return self.service.loop.time() - self.asked_at < _SURE
 
     def _unknown(self, verb: bytes) -> bytes:
         if verb in _HTTP:
@@ -141,179 +187,20 @@ class Session:
             return replies.NOT_MAIL
         return replies.NOT_IMPLEMENTED if verb in _KNOWN_BUT_NOT_HERE else replies.UNKNOWN_COMMAND
 
-    def _helo(self, text: str) -> bytes:
-        if not text:
-            return replies.MISSING_ARGUMENT
-        self.reset()
-        self._greeted(text)
-        self.extended = False
-        return replies.lines(250, self._service.hostname)
 
-    def _ehlo(self, text: str) -> bytes:
-        if not text:
-            return replies.MISSING_ARGUMENT
-        self.reset()
-        self._greeted(text)
-        self.extended = True
-        keywords = [
-            self._service.hostname,
-            f"SIZE {self._service.settings.max_size}",
-            "PIPELINING",
-            "8BITMIME",
-            "SMTPUTF8",
-            "ENHANCEDSTATUSCODES",
-            "HELP",
-        ]
-        if self._listener.starttls and not self._tls:
-            keywords.append("STARTTLS")
-        if self._may_log_in():
-            keywords.append("AUTH " + " ".join(auth.MECHANISMS))
-        return replies.lines(250, *keywords)
-
-    def _greeted(self, text: str) -> None:
-        self.helo = text
-        self._trace.helo = text if _HELO.match(text) else "unknown"
-
-    def _may_log_in(self) -> bool:
-        return self._tls or self._listener.trusts(self.peer)
-
-    def _starttls(self, text: str) -> bytes:
-        if text:
-            return replies.BAD_ARGUMENT
-        if self._tls:
-            return replies.ALREADY_TLS
-        if not self._listener.starttls:
-            return replies.TLS_UNAVAILABLE
-        if self.envelope is not None:
-            return replies.IN_TRANSACTION
-        self.mode = Mode.TLS
-        return replies.START_TLS
-
-    def _auth(self, text: str) -> Answer:
-        if not self.extended:
-            return replies.SAY_EHLO_FIRST
-        if self.identity is not None:
-            return replies.ALREADY_AUTHENTICATED
-        if self.envelope is not None:
-            return replies.IN_TRANSACTION
-        if not self._may_log_in():
-            return replies.AUTH_NEEDS_TLS
-        mechanism, _, initial = text.partition(" ")
-        if not mechanism:
-            return replies.MISSING_ARGUMENT
-        mechanism = mechanism.upper()
-        if mechanism not in auth.MECHANISMS:
-            return replies.UNKNOWN_MECHANISM
-        first = self._plain if mechanism == "PLAIN" else self._login_user
-        if initial:
-            # "=" stands for an empty response, RFC 4954 4.
-            return first(b"" if initial == "=" else initial.strip(" ").encode())
-        self._answer = first
-        return auth.ASK if mechanism == "PLAIN" else auth.ASK_USER
-
-    def _plain(self, line: bytes) -> Answer:
-        _user, password = auth.plain(line)
-        return self._identify(password)
-
-    def _login_user(self, line: bytes) -> Answer:
-        auth.decode(line)
-        self._answer = self._login_password
-        return auth.ASK_PASSWORD
-
-    def _login_password(self, line: bytes) -> Answer:
-        return self._identify(auth.decode(line))
-
-    async def _identify(self, secret: str) -> bytes:
-        try:
-            identity = await self._service.authenticator.identify(secret)
-            check_scope(identity, "send")
-        except RelayError as error:
-            return self._login_failed(error)
-        self.identity = identity
-        return replies.AUTHENTICATED
-
-    def _login_failed(self, error: RelayError) -> bytes:
-        reply = replies.of_auth(error)
-        if reply.startswith(b"5"):
-            self._failures += 1
-            if self._failures >= _MAX_FAILURES:
-                self.mode = Mode.CLOSED
-                return replies.TOO_MANY_FAILURES
-        return reply
-
-    def _mail(self, text: str) -> bytes:
-        if not self.helo:
-            return replies.SAY_EHLO_FIRST
-        if self.identity is None:
-            if self._listener.starttls and not self._may_log_in():
-                return replies.START_TLS_FIRST
-            return replies.AUTHENTICATE_FIRST
-        if self.envelope is not None:
-            return replies.IN_TRANSACTION
-        mail = commands.mail(text, extended=self.extended)
-        if mail.size > self._service.settings.max_size:
-            return replies.TOO_LARGE
-        if mail.sender:
-            check_sender(self.identity, mail.sender)
-        self.envelope = Envelope(mail.sender, mail.smtputf8, {})
-        return replies.SENDER_OK
-
-    def _rcpt(self, text: str) -> bytes:
-        envelope = self.envelope
-        if envelope is None:
-            return replies.SAY_MAIL_FIRST if self.identity is not None else replies.AUTHENTICATE_FIRST
-        address = commands.rcpt(text, extended=self.extended, smtputf8=envelope.smtputf8)
-        if address not in envelope.recipients:
-            if len(envelope.recipients) >= self._service.settings.max_recipients:
-                return replies.TOO_MANY_RECIPIENTS
-            envelope.recipients[address] = EnvelopeRecipient(address)
-        return replies.RECIPIENT_OK
-
-    def _data(self, text: str) -> bytes:
-        self.mode = Mode.NO_DATA
-        if text:
-            return replies.BAD_ARGUMENT
-        if self.envelope is None:
-            return replies.SAY_MAIL_FIRST if self.identity is not None else replies.AUTHENTICATE_FIRST
-        if not self.envelope.recipients:
-            return replies.NO_RECIPIENTS
-        self.mode = Mode.DATA
-        return replies.START_DATA
-
-    def _rset(self, text: str) -> bytes:
-        if text:
-            return replies.BAD_ARGUMENT
-        self.reset()
-        return replies.OK
-
-    def _noop(self, _text: str) -> bytes:
-        return replies.OK
-
-    def _vrfy(self, text: str) -> bytes:
-        return replies.CANNOT_VERIFY if text else replies.MISSING_ARGUMENT
-
-    def _help(self, _text: str) -> bytes:
-        return replies.HELP
-
-    def _quit(self, text: str) -> bytes:
-        if text:
-            return replies.BAD_ARGUMENT
-        self.mode = Mode.QUIT
-        return replies.BYE
-
-
-# One table for the class: looking methods up by name on every connection is what makes aiosmtpd's dear.
+# One table: looking methods up by name on every connection is what makes aiosmtpd's dear.
 _COMMANDS: dict[bytes, Callable[[Session, str], Answer]] = {
-    b"HELO": Session._helo,
-    b"EHLO": Session._ehlo,
-    b"STARTTLS": Session._starttls,
-    b"AUTH": Session._auth,
-    b"MAIL": Session._mail,
-    b"RCPT": Session._rcpt,
-    b"DATA": Session._data,
-    b"RSET": Session._rset,
-    b"NOOP": Session._noop,
-    b"VRFY": Session._vrfy,
-    b"HELP": Session._help,
-    b"QUIT": Session._quit,
+    b"HELO": greeting.helo,
+    b"EHLO": greeting.ehlo,
+    b"STARTTLS": greeting.starttls,
+    b"NOOP": greeting.noop,
+    b"VRFY": greeting.vrfy,
+    b"HELP": greeting.help_,
+    b"QUIT": greeting.quit_,
+    b"AUTH": login.auth_command,
+    b"MAIL": transaction.mail,
+    b"RCPT": transaction.rcpt,
+    b"DATA": transaction.data,
+    b"BDAT": transaction.bdat,
+    b"RSET": transaction.rset,
 }

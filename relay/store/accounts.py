@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
@@ -17,7 +17,7 @@ from relay.core.errors import Conflict, NotFound
 from relay.core.identity import Identity
 from relay.core.ids import new_id
 from relay.store import tables as t
-from relay.store.types import BigInt
+from relay.store.types import BigInt, Instant
 
 #: what a key may do unless it says otherwise
 DEFAULT_SCOPES = ("send", "read")
@@ -80,6 +80,9 @@ def create_key(
     label: str = "",
     scopes: Sequence[str] = DEFAULT_SCOPES,
     expires_at: datetime | None = None,
+    networks: Sequence[str] = (),
+    rate_limit: int | None = None,
+    daily_quota: int | None = None,
 ) -> NewKey:
     """Raises `NotFound` when there is no such account."""
     account_id = account_by_name(connection, account)
@@ -96,6 +99,9 @@ def create_key(
             "scopes": list(scopes),
             "created_at": now(),
             "expires_at": expires_at,
+            "networks": list(networks) or None,
+            "rate_limit": rate_limit,
+            "daily_quota": daily_quota,
         },
     )
     return NewKey(identifier, secret, account)
@@ -215,3 +221,14 @@ _PATTERNS = (
     .where(t.sender.c.account_id.in_(sa.bindparam("b_ids", expanding=True, type_=BigInt)))
     .order_by(t.sender.c.id)
 )
+
+
+def note_use(connection: sa.Connection, used: Mapping[int, datetime]) -> None:
+    """Record when keys (by id) were last used."""
+    statement = (
+        t.api_key.update()
+        .where(t.api_key.c.id == sa.bindparam("b_id", type_=BigInt))
+        .values(last_used_at=sa.bindparam("b_at", type_=Instant()))
+    )
+    # In one order, so that two processes cannot wait for each other.
+    connection.execute(statement, [{"b_id": key, "b_at": used[key]} for key in sorted(used)])

@@ -33,6 +33,8 @@ class Claim:
     fence: int
     notify: str | None
     orcpt: str | None
+    #: workers that vanished with it in hand
+    crashes: int = 0
 
 
 @dataclass(slots=True)
@@ -42,6 +44,17 @@ class ClaimedMail:
     id: int
     row: dict[str, Any]
     claims: list[Claim] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Routing went from one provider to another."""
+
+    at: datetime
+    came_from: str
+    went_to: str
+    why: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,9 @@ class Settlement:
     error_code: str | None = None
     error_sub_type: str | None = None
     detail: dict[str, Any] | None = None
+    #: what its next try waits for besides `due_at`; see `relay.store.circuits.release`
+    waiting_for: str | None = None
+    switches: tuple[Switch, ...] = ()
 
 
 _CLAIMED = (
@@ -72,6 +88,7 @@ _CLAIMED = (
     t.recipient.c.fence,
     t.recipient.c.notify,
     t.recipient.c.orcpt,
+    t.recipient.c.crashes,
 )
 
 _MAIL = (
@@ -96,7 +113,7 @@ _MAIL = (
 def claim(
     connection: sa.Connection, message_ids: Sequence[int], *, now: datetime, lease: float
 ) -> list[ClaimedMail]:
-    """Claim everything that is due of these messages."""
+    """Claim everything that is due of these messages, suspects apart."""
     return _claimed(connection, _CLAIM, {"b_ids": list(message_ids)}, now, lease)
 
 
@@ -105,6 +122,11 @@ def claim_due(
 ) -> list[ClaimedMail]:
     """Claim up to `limit` recipients of a lane that are due, longest due first."""
     return _claimed(connection, _CLAIM_DUE, {"b_lane": lane, "b_limit": limit}, now, lease)
+
+
+def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> list[ClaimedMail]:
+    """Claim one recipient that a worker vanished with: it is tried alone, so that no other is blamed for it."""
+    return _claimed(connection, _CLAIM_SUSPECT, {}, now, lease)
 
 
 def _claimed(
@@ -156,6 +178,7 @@ _CLAIM = _claiming(
         # A bound state keeps the planner from walking the index of everything that is due.
         t.recipient.c.state == State.QUEUED,
         t.recipient.c.due_at <= _NOW,
+        t.recipient.c.crashes == 0,
     )
 )
 _CLAIM_DUE = _claiming(
@@ -164,9 +187,28 @@ _CLAIM_DUE = _claiming(
         t.recipient.c.state == _QUEUED,
         t.recipient.c.lane == sa.bindparam("b_lane"),
         t.recipient.c.due_at <= _NOW,
+        t.recipient.c.crashes == 0,
     )
     .order_by(t.recipient.c.due_at)
     .limit(sa.bindparam("b_limit", type_=sa.Integer()))
+)
+_CLAIM_SUSPECT = _claiming(
+    sa.select(t.recipient.c.id)
+    .where(
+        t.recipient.c.state == _QUEUED,
+        t.recipient.c.crashes > sa.literal_column("0"),
+        t.recipient.c.due_at <= _NOW,
+    )
+    .order_by(t.recipient.c.due_at)
+    .limit(1)
+)
+_HISTORY = (
+    sa.select(t.event.c.recipient_id, t.event.c.kind, t.event.c.provider, t.event.c.detail)
+    .where(
+        t.event.c.message_id.in_(_IDS),
+        t.event.c.kind.in_(["deferred", "ambiguous", "switched"]),
+    )
+    .order_by(t.event.c.id)
 )
 _CLAIMED_MAIL = sa.select(*_MAIL).where(t.message.c.id.in_(_IDS))
 _BODIES = (
@@ -201,6 +243,16 @@ def bodies(connection: sa.Connection, message_ids: Sequence[int]) -> dict[int, b
     }
 
 
+def history(
+    connection: sa.Connection, message_ids: Sequence[int]
+) -> dict[int, list[tuple[str, str | None, dict[str, Any]]]]:
+    """What earlier tries of each recipient came to, oldest first: kind of event, provider, detail."""
+    found: dict[int, list[tuple[str, str | None, dict[str, Any]]]] = {}
+    for row in connection.execute(_HISTORY, {"b_ids": list(message_ids)}):
+        found.setdefault(row.recipient_id, []).append((row.kind, row.provider, row.detail or {}))
+    return found
+
+
 def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
     """Record results in one transaction; returns those whose claim was no longer held and that changed nothing."""
     current = {row.id: row for row in connection.execute(_HELD, {"b_ids": [s.claim.id for s in settlements]})}
@@ -224,8 +276,10 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
                 "b_provider_ref": s.ref,
                 "b_reply": s.reply,
                 "b_at": s.at,
+                "b_waiting_for": s.waiting_for,
             }
         )
+        events.extend(_switched(s, switch) for switch in s.switches)
         events.append(
             {
                 "id": new_id(),
@@ -258,6 +312,20 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
     return stale
 
 
+def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "message_id": s.claim.message_id,
+        "recipient_id": s.claim.id,
+        "kind": EventKind.SWITCHED,
+        "at": switch.at,
+        "provider": switch.came_from,
+        "attempt": s.claim.attempts,
+        "reply": switch.words,
+        "detail": {"from": switch.came_from, "to": switch.went_to, "why": switch.why},
+    }
+
+
 _SETTLE_RECIPIENT = (
     t.recipient.update()
     .where(t.recipient.c.id == sa.bindparam("b_id"))
@@ -269,6 +337,7 @@ _SETTLE_RECIPIENT = (
         provider=sa.bindparam("b_provider"),
         provider_ref=sa.bindparam("b_provider_ref"),
         reply=sa.bindparam("b_reply"),
+        waiting_for=sa.bindparam("b_waiting_for"),
         updated_at=sa.bindparam("b_at"),
     )
 )
@@ -288,18 +357,46 @@ _SETTLE_MESSAGE = (
 )
 
 
-def hand_back(connection: sa.Connection, claims: Sequence[Claim], *, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A claim that came to nothing because no provider could be given the mail now."""
+
+    claim: Claim
+    due_at: datetime
+    waiting_for: str | None = None
+
+
+def hand_back(connection: sa.Connection, returned: Sequence[HandBack]) -> None:
     """Return unsent claims to the queue as if they had not been taken."""
-    statement = (
-        t.recipient.update()
-        .where(
-            t.recipient.c.id == sa.bindparam("b_id"),
-            t.recipient.c.fence == sa.bindparam("b_fence"),
-            t.recipient.c.state == State.SENDING,
-        )
-        .values(state=State.QUEUED, attempts=t.recipient.c.attempts - 1, lease_until=sa.null(), due_at=now)
+    connection.execute(
+        _HAND_BACK,
+        [
+            {
+                "b_id": one.claim.id,
+                "b_fence": one.claim.fence,
+                "b_due_at": one.due_at,
+                "b_waiting_for": one.waiting_for,
+            }
+            for one in returned
+        ],
     )
-    connection.execute(statement, [{"b_id": c.id, "b_fence": c.fence} for c in claims])
+
+
+_HAND_BACK = (
+    t.recipient.update()
+    .where(
+        t.recipient.c.id == sa.bindparam("b_id"),
+        t.recipient.c.fence == sa.bindparam("b_fence"),
+        t.recipient.c.state == State.SENDING,
+    )
+    .values(
+        state=State.QUEUED,
+        attempts=t.recipient.c.attempts - 1,
+        lease_until=sa.null(),
+        due_at=sa.bindparam("b_due_at", type_=Instant()),
+        waiting_for=sa.bindparam("b_waiting_for"),
+    )
+)
 
 
 def renew(connection: sa.Connection, claims: Sequence[Claim], *, until: datetime) -> None:
@@ -367,22 +464,39 @@ def reclaim(connection: sa.Connection, *, now: datetime) -> int:
 
 
 def recover(
-    connection: sa.Connection, *, now: datetime, poison_after: int, limit: int = 1000
+    connection: sa.Connection, *, now: datetime, poison_after: int, lease: float = 30, limit: int = 1000
 ) -> list[Recovered]:
-    """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish."""
+    """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish.
+
+    Suspects are tried one at a time. Where one of them was in hand when its worker vanished, it is the one to
+    blame, and whatever else that worker held goes back with a clean record. `lease` is that of the workers.
+    """
+    # What a live worker holds was renewed within a third of its lease; anything nearer to its end is of a dead one.
+    soon = now + timedelta(seconds=lease / 2)
+    on_trial = connection.execute(
+        sa.select(t.recipient.c.id)
+        .where(
+            t.recipient.c.state == sa.literal_column("'sending'"),
+            t.recipient.c.lease_until <= soon,
+            t.recipient.c.crashes > 0,
+        )
+        .limit(1)
+    ).first()
+    blamed = t.recipient.c.crashes > 0 if on_trial else sa.true()
+    crashes = t.recipient.c.crashes + sa.case((blamed, 1), else_=0)
     expired = (
         sa.select(t.recipient.c.id)
         .where(t.recipient.c.state == sa.literal_column("'sending'"), t.recipient.c.lease_until <= now)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    poison = t.recipient.c.crashes + 1 >= poison_after
+    poison = crashes >= poison_after
     statement = (
         t.recipient.update()
         .where(t.recipient.c.id.in_(expired))
         .values(
             state=sa.case((poison, State.PARKED), else_=State.QUEUED),
-            crashes=t.recipient.c.crashes + 1,
+            crashes=crashes,
             # The vanished worker's number must not be valid any more.
             fence=t.recipient.c.fence + 1,
             due_at=sa.case((poison, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),

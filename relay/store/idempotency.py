@@ -78,6 +78,11 @@ def claim(connection: sa.Connection, claims: Sequence[Claim]) -> dict[int, Earli
     }
 
 
+def any_expired(connection: sa.Connection, *, now: datetime) -> bool:
+    """Whether `prune` has something to do."""
+    return connection.execute(_ANY_EXPIRED, {"b_now": now}).first() is not None
+
+
 def prune(connection: sa.Connection, *, now: datetime, limit: int = 1000) -> int:
     """Forget up to `limit` keys whose time is over; returns how many they were."""
     i = t.idempotency.c
@@ -99,3 +104,4 @@ _SAME = (
 _NOW = sa.bindparam("b_now", type_=Instant())
 _FIND = sa.select(_I.message_id, _I.fingerprint, _I.status, _I.answer).where(*_SAME, _I.expires_at > _NOW)
 _FREE = t.idempotency.delete().where(*_SAME, _I.expires_at <= _NOW)
+_ANY_EXPIRED = sa.select(_I.key).where(_I.expires_at <= _NOW).limit(1)

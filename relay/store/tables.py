@@ -202,6 +202,19 @@ class Recipient(SQLModel, table=True):
             sqlite_where=sa.text("state = 'sending'"),
             postgresql_where=sa.text("state = 'sending'"),
         ),
+        sa.Index(
+            "ix_recipient_waiting_for",
+            "waiting_for",
+            "id",
+            sqlite_where=sa.text("waiting_for IS NOT NULL"),
+            postgresql_where=sa.text("waiting_for IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_recipient_suspect",
+            "due_at",
+            sqlite_where=sa.text("crashes > 0 AND state = 'queued'"),
+            postgresql_where=sa.text("crashes > 0 AND state = 'queued'"),
+        ),
     )
 
     id: int = _id()
@@ -220,6 +233,8 @@ class Recipient(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=Instant)
     provider: str | None = Field(default=None, max_length=64)
     provider_ref: str | None = Field(default=None, max_length=255)
+    #: what a queued one waits for: a provider, or `provider/domain`; `due_at` is then only the latest time
+    waiting_for: str | None = Field(default=None, max_length=320)
     reply: str | None = Field(default=None, sa_type=sa.Text)  #: the last reply, as words
     notify: str | None = Field(default=None, max_length=30)
     orcpt: str | None = Field(default=None, max_length=500)
@@ -308,6 +323,49 @@ class LeaderLease(SQLModel, table=True):
     until: datetime = Field(sa_type=Instant)
 
 
+class ProviderState(SQLModel, table=True):
+    """What all workers share about one provider: the operator's word on it, and its circuit.
+
+    `openings` counts how often in a row the circuit opened. A worker that holds the probe (until `probe_until`)
+    may try one mail while it is open.
+    """
+
+    __tablename__: ClassVar[str] = "provider_state"
+
+    name: str = Field(primary_key=True, max_length=64)
+    mode: str = Field(default="active", max_length=10)
+    mode_at: datetime | None = Field(default=None, sa_type=Instant)
+    circuit: str = Field(default="closed", max_length=10)
+    circuit_at: datetime | None = Field(default=None, sa_type=Instant)
+    open_until: datetime | None = Field(default=None, sa_type=Instant)
+    openings: int = 0
+    reason: str | None = Field(default=None, sa_type=sa.Text)
+    probe_owner: str | None = Field(default=None, max_length=64)
+    probe_until: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class ProviderUsage(SQLModel, table=True):
+    """How much of a quota's window is used up, or set aside by a worker. `period` is such as `day 2026-01-31`."""
+
+    __tablename__: ClassVar[str] = "provider_usage"
+
+    provider: str = Field(primary_key=True, max_length=64)
+    period: str = Field(primary_key=True, max_length=32)
+    used: int = Field(sa_type=BigInt)
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker that is alive, and how much it has in hand at which provider."""
+
+    __tablename__: ClassVar[str] = "worker"
+
+    owner: str = Field(primary_key=True, max_length=64)
+    seen_at: datetime = Field(sa_type=Instant, index=True)
+    in_hand: dict[str, int] = Field(sa_type=Json)
+    providers: list[str] = Field(sa_type=Json)
+    config: str = Field(default="", max_length=64)  #: digest of the providers and routes it works with
+
+
 #: Table objects for Core statements, under the names they are read by.
 account = Account.__table__  # type: ignore[attr-defined]
 sender = Sender.__table__  # type: ignore[attr-defined]
@@ -320,4 +378,7 @@ event = EventRow.__table__  # type: ignore[attr-defined]
 suppression = Suppression.__table__  # type: ignore[attr-defined]
 idempotency = IdempotencyRow.__table__  # type: ignore[attr-defined]
 leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
+provider_state = ProviderState.__table__  # type: ignore[attr-defined]
+provider_usage = ProviderUsage.__table__  # type: ignore[attr-defined]
+worker = WorkerRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata

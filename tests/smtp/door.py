@@ -15,7 +15,7 @@ from relay.config import Settings
 from relay.core.identity import Identity
 from relay.core.message import Accepted, Submission
 from relay.intake import Intake
-from relay.policy import Authenticator
+from relay.policy import Authenticator, Suppressions
 from relay.queue import NoQueue
 from relay.smtp.server import Server
 from relay.store import accounts, messages
@@ -51,7 +51,12 @@ class Door:
 
         self.key = await self.database.write(add_account)
         self.intake = Intake(self.database, NoQueue())
-        self.server = Server(self.settings, self._wrap(self.intake), Authenticator(self.database))
+        self.server = Server(
+            self.settings,
+            self._wrap(self.intake),
+            Authenticator(self.database),
+            Suppressions(self.database),
+        )
         await self.server.start()
 
     def stop(self) -> None:

@@ -276,7 +276,7 @@ class _Keys:
 
 def _start(made: Settings) -> None:
     async def main() -> None:
-        server = Server(made, None, _Keys())  # type: ignore[arg-type]
+        server = Server(made, None, _Keys(), None)  # type: ignore[arg-type]
         try:
             await server.start()
         finally:
