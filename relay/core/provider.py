@@ -107,6 +107,25 @@ class Capabilities:
     smtputf8: bool = False
     #: each recipient gets an outcome of its own even when they share one mail
     per_recipient: bool = True
+    #: the return path is ours to choose; otherwise the provider uses its own
+    envelope_sender: bool = True
+    #: the Message-ID that recipients see is the mail's own
+    keeps_message_id: bool = True
+
+    # For providers that take the mail in parts (`raw` is false).
+
+    #: octets of all attachments before encoding; None where only `max_bytes` counts
+    max_attachment_bytes: int | None = None
+    #: images that the HTML refers to
+    inline: bool = True
+    #: a mail without HTML
+    text_only: bool = True
+    #: a mail with neither text nor HTML
+    empty_body: bool = False
+    #: more than one Reply-To address
+    many_reply_to: bool = True
+    #: alternatives to the body beyond text and HTML, such as invitations
+    alternatives: bool = False
 
 
 class Provider(Protocol):
@@ -137,6 +156,24 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close connections. Sends in flight finish first."""
         ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """Add-on, found by type: a provider that cannot be told every mail.
+
+    Routing asks before it chooses, because another provider may well take what this one cannot be told. `send`
+    answers `rejected` for such a mail, without having asked the far end.
+    """
+
+    def refuses(self, mail: Outgoing) -> str | None:
+        """Why not, in a line for the operator; None when the mail can be said. Does no I/O."""
+        ...
+
+
+def refusal(provider: Provider, mail: Outgoing) -> str | None:
+    """Why `provider` cannot be told `mail`; None when it can, or when only the far end knows."""
+    return provider.refuses(mail) if isinstance(provider, Choosy) else None
 
 
 class ProviderProblem(Exception):

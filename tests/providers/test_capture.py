@@ -10,7 +10,7 @@ import pytest
 
 from providers.capture import Capture, Folder, NotCaptured
 from relay.core.provider import OutcomeKind, ProviderProblem
-from tests.providers.contract import RAW, Arrival, ProviderContract, outgoing
+from relay.testing import RAW, Arrival, ProviderContract, outgoing
 
 
 class TestCaptureContract(ProviderContract):

@@ -10,7 +10,7 @@ from providers import registry
 from providers.memory import Memory
 from relay.core.errors import Misconfigured
 from relay.core.provider import OutcomeKind
-from tests.providers.contract import Arrival, ProviderContract, outgoing
+from relay.testing import Arrival, ProviderContract, outgoing
 
 
 class TestMemoryContract(ProviderContract):

@@ -10,7 +10,7 @@ import pytest
 from providers.smtp import Smtp
 from relay.core.errors import Misconfigured
 from relay.core.provider import Outcome, OutcomeKind, Outgoing, OutgoingRecipient, ProviderProblem
-from tests.providers.contract import RAW, outgoing
+from relay.testing import RAW, outgoing
 from tests.sink import EVERYTHING, Fault, Sink
 
 T = TypeVar("T")

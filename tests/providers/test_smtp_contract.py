@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from providers.smtp import Smtp
-from tests.providers.contract import Arrival, ProviderContract
+from relay.testing import Arrival, ProviderContract
 from tests.sink import EVERYTHING, Fault, Sink
 
 

@@ -1,0 +1,45 @@
+"""The `postmark` provider. https://postmarkapp.com/developer/api/email-api"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from providers.api import PartsProvider
+from providers.http import Answer, Call, json_call, read_http
+from providers.options import Options
+from providers.postmark.outcomes import judge, judge_batch
+from providers.postmark.payload import message
+from relay.core.provider import Capabilities, Outgoing, Receipt
+
+__all__ = ["Postmark"]
+
+
+class Postmark(PartsProvider):
+    """Options: `token` (of the server), `stream` ("outbound"), and those of every API.
+
+    A batch may be 500 mails; fewer limit how many are in doubt when the line is lost within one.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        raw=False,
+        batch_size=50,
+        max_recipients=1,
+        max_bytes=10_000_000,
+        envelope_sender=False,
+    )
+    probe: ClassVar[str] = "/email"
+
+    def _configure(self, read: Options) -> None:
+        token = read.needed("token")
+        self._stream = read.text("stream", "outbound") or "outbound"
+        self._open(
+            read_http(read, "https://api.postmarkapp.com"),
+            headers={"x-postmark-server-token": token},
+            secrets=(token,),
+        )
+
+    async def _request(self, mails: Sequence[Outgoing]) -> Call:
+        messages = [message(mail, self._parts(mail), self._stream) for mail in mails]
+        return json_call("/email", messages[0]) if len(mails) == 1 else json_call("/email/batch", messages)
+
+    def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
+        return judge_batch(answer, mails) if len(mails) > 1 else [(judge(answer),)]

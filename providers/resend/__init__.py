@@ -1,0 +1,47 @@
+"""The `resend` provider. https://resend.com/docs/api-reference/emails/send-email"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from providers.api import PartsProvider
+from providers.http import Answer, Call, json_call, read_http
+from providers.options import Options
+from providers.resend.outcomes import judge
+from providers.resend.payload import message
+from relay.core.provider import Capabilities, Outgoing, Receipt
+
+__all__ = ["Resend"]
+
+
+class Resend(PartsProvider):
+    """Options: `api_key`, and those of every API.
+
+    One mail per call although Resend takes batches: its idempotency key then names the mail, and a repeat after
+    a lost line is never a double. A batch would have to be repeated with the very same mails for that.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        raw=False,
+        max_recipients=1,
+        max_bytes=40_000_000,
+        idempotent=True,
+        envelope_sender=False,
+        keeps_message_id=False,
+    )
+    probe: ClassVar[str] = "/emails"
+
+    def _configure(self, read: Options) -> None:
+        key = read.needed("api_key")
+        self._open(
+            read_http(read, "https://api.resend.com"),
+            headers={"authorization": f"Bearer {key}"},
+            secrets=(key,),
+        )
+
+    async def _request(self, mails: Sequence[Outgoing]) -> Call:
+        (mail,) = mails
+        said = message(mail, self._parts(mail))
+        return json_call("/emails", said, {"idempotency-key": mail.idempotency_key})
+
+    def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
+        return [(judge(answer),)]

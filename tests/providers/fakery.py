@@ -1,0 +1,102 @@
+"""The fakes of the vendors, served on a real socket for as long as tests want them."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import uvicorn
+
+from providers.api import ApiProvider
+from providers.fakes import Fakes
+from providers.fakes.wire import Vendor
+from relay.testing import Arrival, ProviderContract
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """Only the main thread may have them."""
+
+
+class FakeServer:
+    """`with FakeServer() as server:` … `server.url("postmark")`."""
+
+    def __init__(self) -> None:
+        self.fakes = Fakes()
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            self.fakes, log_config=None, ws="none", lifespan="off", http="h11", loop="asyncio"
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._server.serve(sockets=[self._socket])), name="fakes"
+        )
+
+    def url(self, vendor: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{vendor}"
+
+    def __enter__(self) -> Self:
+        # Connections made before the server looks wait in the socket's queue.
+        self._socket.listen(512)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._server.force_exit = True
+        self._thread.join(20)
+        self._socket.close()
+
+
+class FakedContract(ProviderContract):
+    """The contract for a provider whose far end is a fake. Subclasses name the kind and its options."""
+
+    kind: ClassVar[type[ApiProvider]]
+    vendor: ClassVar[str]
+    #: options besides the address; the credential is under `key_option`
+    options: ClassVar[dict[str, Any]] = {}
+    key_option: ClassVar[str] = "api_key"
+    throttled: str | None = "throttled@example.org"
+    server: FakeServer
+
+    @property
+    def fake(self) -> Vendor:
+        return self.server.fakes[self.vendor]
+
+    def given(self, **more: Any) -> dict[str, Any]:
+        return {
+            "base_url": self.server.url(self.vendor),
+            self.key_option: "fake-key",
+            **self.options,
+            **more,
+        }
+
+    def make(self) -> ApiProvider:
+        return self.kind("primary", self.given())
+
+    def options_with(self, **more: Any):
+        return lambda: self.kind("primary", self.given(**more))
+
+    def unreachable(self) -> ApiProvider:
+        with socket.socket() as gone:
+            gone.bind(("127.0.0.1", 0))
+            port = gone.getsockname()[1]
+        return self.kind("primary", self.given(base_url=f"http://127.0.0.1:{port}"))
+
+    def losing_the_line(self) -> ApiProvider:
+        self.good = "timeout-after-accept@example.org"
+        return self.kind("primary", self.given(timeout=0.3))
+
+    def wrong_credentials(self) -> ApiProvider:
+        self.fake.key = "another"
+        return self.make()
+
+    def secret(self) -> str:
+        return "fake-key"
+
+    def arrivals(self) -> Sequence[Arrival]:
+        return [Arrival("", kept.recipients, kept.raw or b"", kept.parts) for kept in self.fake.kept]
