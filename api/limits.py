@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,10 +12,16 @@ from relay.core.errors import TooLarge
 #: how long, in seconds, what a client still sends after its refusal is read and thrown away
 _LINGER = 2.0
 
+#: octets of an unread body that are worth keeping the connection for
+_LEFT_OVER = 64 * 1024
+
 #: the contract's caching headers
 _ALWAYS = [(b"cache-control", b"no-cache"), (b"pragma", b"no-cache")]
 
 _CLOSE = (b"connection", b"close")
+
+#: where in a request's scope a list of further headers for its answer is kept
+ANSWER_HEADERS = "pillarbox.answer_headers"
 
 
 class Border:
@@ -32,8 +39,10 @@ class Border:
         if path.endswith("/") and path != "/":
             # The reference server takes a trailing slash; base URLs joined by hand have one.
             scope = {**scope, "path": path.rstrip("/") or "/"}
-        exchange = _Exchange(receive, send, self._max)
-        if _declared(scope) > self._max:
+        declared = _declared(scope)
+        exchange = _Exchange(receive, send, self._max, declared)
+        scope[ANSWER_HEADERS] = exchange.headers
+        if self._max < declared < math.inf:
             await exchange.refuse()
             return
         try:
@@ -47,23 +56,42 @@ class Border:
             await errors.fault(error)(scope, receive, exchange.send)
 
 
-def _declared(scope: Scope) -> int:
+def _declared(scope: Scope) -> float:
+    """The octets a request's body will have; infinite for one sent in chunks."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
+        if name == b"transfer-encoding":
+            return math.inf
     return 0
 
 
 class _Exchange:
     """One request and its answer, counted."""
 
-    __slots__ = ("_left", "_max", "_receive", "_refused", "_send", "finished", "started")
+    __slots__ = (
+        "_closing",
+        "_declared",
+        "_ended",
+        "_left",
+        "_max",
+        "_receive",
+        "_refused",
+        "_send",
+        "finished",
+        "headers",
+        "started",
+    )
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, declared: float) -> None:
         self._receive = receive
         self._send = send
         self._max = self._left = limit
+        self._declared = declared
+        self._ended = False
+        self._closing = False
         self._refused = False
+        self.headers: list[tuple[bytes, bytes]] = []
         self.started = False
         self.finished = False
 
@@ -71,6 +99,7 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
             if self._left < 0 and not self._refused:
                 if not self.started:
                     await self.refuse()
@@ -82,7 +111,15 @@ class _Exchange:
             return
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [*message.get("headers", ()), *_ALWAYS]
+            message["headers"] = [*message.get("headers", ()), *self.headers, *_ALWAYS]
+            if not self._ended and self._declared - (self._max - self._left) > _LEFT_OVER:
+                # Answered early: what else the client has for us is not waited for at any length.
+                self._closing = True
+                message["headers"].append(_CLOSE)
+        elif self._closing and not message.get("more_body", False):
+            self.finished = True
+            await self._part_with({**message, "more_body": True})
+            return
         elif not message.get("more_body", False):
             self.finished = True
         await self._send(message)
@@ -91,9 +128,12 @@ class _Exchange:
         """Answer 413 at once, then read on for a moment: closing on unread data can destroy the answer."""
         answer = errors.refusal(TooLarge("The request is larger than this server takes."))
         self._refused = self.started = self.finished = True
-        headers = [*answer.raw_headers, *_ALWAYS, _CLOSE]
+        headers = [*answer.raw_headers, *self.headers, *_ALWAYS, _CLOSE]
         await self._send({"type": "http.response.start", "status": 413, "headers": headers})
-        await self._send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await self._part_with({"type": "http.response.body", "body": answer.body, "more_body": True})
+
+    async def _part_with(self, last: Message) -> None:
+        await self._send(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 await self._drain()

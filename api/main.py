@@ -15,7 +15,9 @@ from api import errors, health, messages
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
+from api.manage import routes as manage
 from api.nomsa import routes as nomsa
+from api.nomsa.bodies import Bodies
 from api.services import Services
 from relay import __version__
 from relay.config import ApiSettings
@@ -32,18 +34,22 @@ def build(context: Context) -> ASGIApp:
     """The whole application as one ASGI callable."""
     intake = context.intake()
     authenticator = context.authenticator()
+    limiter = context.limiter()
     services = Services(
         settings=context.settings.api,
         database=context.database,
         intake=intake,
         gate=Gate(authenticator),
         once=Once(context.database, intake),
+        limiter=limiter,
+        bodies=Bodies(context.settings.api, context.settings.data_dir / "spool"),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await intake.close()
+        await limiter.close()
         await authenticator.close()
 
     app = FastAPI(
@@ -58,6 +64,7 @@ def build(context: Context) -> ASGIApp:
     errors.install(app)
     app.include_router(nomsa.router(services))
     app.include_router(messages.router(services))
+    app.include_router(manage.router(services))
     app.include_router(health.router(services, context.stop))
     return Border(app, max_request=services.settings.max_request)
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from api.auth import Gate
 from api.idempotency import Once
+from api.nomsa.bodies import Bodies
 from relay.config import ApiSettings
 from relay.intake import Intake
+from relay.ratelimit import RateLimiter
 from relay.store.database import Database
 
 
@@ -16,3 +18,5 @@ class Services:
     intake: Intake
     gate: Gate
     once: Once
+    limiter: RateLimiter
+    bodies: Bodies

@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from relay.core.address import parse_mailbox
 from relay.core.errors import Misconfigured
+from relay.core.filetype import TYPES
 from relay.core.retry import Schedule
 
 PREFIX = "PILLARBOX_"
@@ -111,6 +112,18 @@ class SmtpSettings(Section):
         return self.hostname or socket.gethostname() or "localhost"
 
 
+class AttachmentSettings(Section):
+    """What may be attached to mail that comes by REST."""
+
+    max_count: int = Field(default=0, ge=0)  #: files of one mail; 0 means any number
+    max_file: int = Field(default=0, ge=0)  #: octets of one file; 0 means that only the total counts
+    max_total: Bytes = 10 * MIB  #: octets of all files of one mail
+    #: extensions in lower case; contents that are recognisably of another type are refused all the same
+    types: tuple[str, ...] = TYPES
+    #: refuse files in mail that goes out under the default sender
+    need_own_sender: bool = False
+
+
 class ApiSettings(Section):
     """The REST door."""
 
@@ -121,7 +134,17 @@ class ApiSettings(Section):
     max_body: Bytes = MIB  #: octets of the contract's `body` field
     #: the sender of mail that names none, for accounts without an address of their own; any account may use it
     default_from: Annotated[str, AfterValidator(_mailbox)] = "Pillarbox <noreply@localhost>"
+    #: octets of one request kept in memory; what is larger goes to a temporary file
+    spool_memory: Bytes = 256 * 1024
+    attachments: AttachmentSettings = AttachmentSettings()
     processes: int = Field(default=1, ge=1, le=64)
+
+
+class LimitSettings(Section):
+    """How much an account may do. Counted in the queue server, for all processes together."""
+
+    #: requests to send per second and account; 0 means any number. A key may have a limit of its own.
+    sends_per_second: int = Field(default=10, ge=0)
 
 
 class LogSettings(Section):
@@ -191,6 +214,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     smtp: SmtpSettings = SmtpSettings()
     api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
     delivery: DeliverySettings = DeliverySettings()
     log: LogSettings = LogSettings()
     #: empty means that mail is captured here for reading, and goes nowhere

@@ -13,6 +13,7 @@ from relay.intake import Intake
 from relay.observe import facts, logs
 from relay.policy import Authenticator, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
+from relay.ratelimit import RateLimiter
 from relay.store.database import Database, open_database
 
 #: seconds a process may take to finish what it has in hand after it was told to stop
@@ -33,6 +34,13 @@ class Context:
 
     def intake(self) -> Intake:
         return Intake(self.database, self.queue)
+
+    def limiter(self) -> RateLimiter:
+        return RateLimiter(
+            queue_url(self.settings),
+            per_second=self.settings.limits.sends_per_second,
+            namespace=self.settings.queue.namespace,
+        )
 
     def authenticator(self) -> Authenticator:
         return Authenticator(self.database)

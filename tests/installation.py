@@ -99,6 +99,8 @@ class Installation:
         tables += [
             f"[[smtp.listeners]]\nport = {self.smtp_port}",
             f"[api]\nport = {self.api_port}",
+            # Tests and benchmarks send faster than people do.
+            "" if "[limits]" in configuration else "[limits]\nsends_per_second = 0",
             configuration,
         ]
         self.config = directory / "pillarbox.toml"

@@ -6,8 +6,10 @@ from typing import Any, NoReturn
 
 import orjson
 
+from api.nomsa import extras
+from api.nomsa.spool import Upload
 from relay.core.address import InvalidAddress, Mailbox, normalise
-from relay.core.errors import AttachmentFormat, Refused, TooManyRecipients
+from relay.core.errors import Refused, TooManyRecipients
 from relay.core.status import Classification
 
 #: cc and bcc together; with the primary recipient they make fifty
@@ -21,7 +23,7 @@ _MAX_CHECKED = 1000
 
 _KNOWN = frozenset({
     "recipient", "subject", "body", "from", "reply_to", "attachments", "classification", "tag", "cc", "bcc",
-    "disable_tracking",
+    "disable_tracking", "text", "metadata", "headers",
 })  # fmt: skip
 _MIB = 1024 * 1024
 
@@ -40,10 +42,15 @@ class Fields:
     cc: list[str]
     bcc: list[str]
     disable_tracking: bool
+    text: str | None
+    metadata: dict[str, Any] | None
+    headers: dict[str, str]
+    #: files of a form, or the objects of JSON
+    attachments: list[Any]
 
 
 def check(given: Mapping[str, Any], *, max_body: int) -> Fields:
-    """Raises `Refused`, or a kind of it, at the first fault; fields nobody knows are told of last."""
+    """Raises `Refused` at the first fault; fields nobody knows are told of last."""
     fields = Fields(
         recipient=_recipient(given),
         subject=_subject(given),
@@ -54,15 +61,20 @@ def check(given: Mapping[str, Any], *, max_body: int) -> Fields:
         cc=_copies(given, "cc"),
         bcc=_copies(given, "bcc"),
         disable_tracking=_flag(given, "disable_tracking"),
+        text=extras.text(given, max_body),
+        metadata=extras.metadata(given),
+        headers=extras.headers(given),
     )
     for name in given:
         if name not in _KNOWN:
             _refuse(name, "is not allowed")
-    if "attachments" in given:
-        raise AttachmentFormat
+    return fields
+
+
+def check_count(fields: Fields) -> None:
+    """Raises `TooManyRecipients`; told of after everything about the files."""
     if len(fields.cc) + len(fields.bcc) > MAX_COPIES:
         raise TooManyRecipients(f"Maximum of {MAX_COPIES + 1} recipients allowed")
-    return fields
 
 
 def _refuse(name: str, reason: str) -> NoReturn:
@@ -149,7 +161,7 @@ def _reply_to(given: Mapping[str, Any]) -> str | None:
 
 
 def _labels(given: Mapping[str, Any]) -> dict[str, Any]:
-    _attachments(given)
+    attachments = _attachments(given)
     classification: Classification | None = None
     if "classification" in given:
         value = given["classification"]
@@ -162,21 +174,22 @@ def _labels(given: Mapping[str, Any]) -> dict[str, Any]:
         tag = _one_line("tag", _text(given, "tag"))
         if len(tag) > MAX_TAG:
             _refuse("tag", f"length must be less than or equal to {MAX_TAG} characters long")
-    return {"classification": classification, "tag": tag}
+    return {"attachments": attachments, "classification": classification, "tag": tag}
 
 
-def _attachments(given: Mapping[str, Any]) -> None:
-    """Only the shape is a matter of this order; that files cannot come this way is told after all fields."""
+def _attachments(given: Mapping[str, Any]) -> list[Any]:
+    """Only the shape is a matter of this order; the files themselves are told of after all fields."""
     if "attachments" not in given:
-        return
+        return []
     files = given["attachments"]
     if not isinstance(files, list):
         _refuse("attachments", "must be an array")
     if not files:
         _refuse("attachments", "must contain at least 1 items")
     for index, item in enumerate(files):
-        if not isinstance(item, dict):
+        if not isinstance(item, dict | Upload):
             _refuse(f"attachments[{index}]", "must be of type object")
+    return files
 
 
 def _copies(given: Mapping[str, Any], name: str) -> list[str]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from api.answers import Answer
 from api.nomsa import listing, readback, wire
 from api.services import Services
-from relay.core.errors import NotFound, Refused
+from relay.core.errors import NotFound, Redacted, Refused
 from relay.core.ids import MAX_ID
 from relay.store import messages
 from relay.store.messages import Content
@@ -35,6 +35,8 @@ class Reader:
         if found is None:
             raise NotFound(f"Email message with ID {written.strip()[:30]} not found.")
         row, content = found
+        if row["redacted_at"] is not None:
+            raise Redacted
         (given,) = await _params([row], {row["id"]: content})
         return Answer(wire.email(row, given))
 

@@ -1,28 +1,39 @@
 """POST /v1/transactional/email/send: from the request's bytes to a stored mail."""
 
-from typing import Any
+import asyncio
+from dataclasses import replace
 
-import orjson
 from starlette.requests import Request
 
 from api.answers import Answer
 from api.errors import refusal
 from api.idempotency import Turn
-from api.nomsa import wire
-from api.nomsa.fields import Fields, check
+from api.nomsa import attachments, wire
+from api.nomsa.blacklist import Blacklist
+from api.nomsa.fields import Fields, check, check_count
+from api.nomsa.rate import spend
+from api.nomsa.sanitise import sanitise
+from api.nomsa.spool import Upload
 from api.services import Services
 from relay import policy
 from relay.core.address import Mailbox, parse_mailbox
 from relay.core.clock import now
 from relay.core.compose import Letter, compose
-from relay.core.errors import Malformed, Refused, SenderNotAllowed
+from relay.core.errors import NotAllowed, Refused, Suppressed, Unsendable, UnsupportedFile
 from relay.core.identity import Identity
-from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
+from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Door
 
-#: octets of a JSON body, the reference server's limit for what it reads at all
-_MAX_JSON = 10 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
+#: characters of a body that is sanitised beside the event loop rather than in it
+_LONG = 64 * 1024
+
+
+#: the reference server's words for the record, where they differ from those of the answer
+_REASONS: dict[type[Refused], str] = {
+    Suppressed: "Blacklisted recipient",
+    Unsendable: "Email subject and/or body empty after removing invalid HTML tags",
+    UnsupportedFile: "Unsupported file type",
+}
 
 
 class Sender:
@@ -31,23 +42,60 @@ class Sender:
     def __init__(self, services: Services) -> None:
         self._once = services.once
         self._gate = services.gate
+        self._limiter = services.limiter
+        self._bodies = services.bodies
+        self._blacklist = Blacklist(services.database)
         self._max_body = services.settings.max_body
+        self._attachments = services.settings.attachments
         self._default = parse_mailbox(services.settings.default_from)
 
     async def __call__(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "send")
-        fields = check(await read_fields(request), max_body=self._max_body)
-        submission = self._submission(identity, fields)
-        async with self._once.turn(request, identity, (fields, submission.attachments)) as turn:
-            if turn.earlier is not None:
-                return turn.earlier
-            try:
-                self._check_sender(identity, fields.from_)
-            except SenderNotAllowed as error:
-                return await self._keep_refused(turn, submission, error)
-            return await turn.accept(
-                submission, lambda receipt: Answer(wire.accepted(submission, receipt), 201)
+        await spend(self._limiter, identity, request)
+        async with self._bodies.read(request) as (given, spool):
+            fields = check(given, max_body=self._max_body)
+            uploads = attachments.decode(fields.attachments, spool, self._attachments)
+            attachments.check_size(uploads, self._attachments)
+            if uploads and self._attachments.need_own_sender and not self._is_own(identity, fields.from_):
+                raise NotAllowed("Attachments are not allowed for the default from email address")
+            check_count(fields)
+            asked = replace(fields, attachments=attachments.metadata(uploads) or [])
+            async with self._once.turn(request, identity, asked) as turn:
+                if turn.earlier is not None:
+                    return turn.earlier
+                return await self._send(turn, identity, fields, uploads)
+
+    async def _send(self, turn: Turn, identity: Identity, fields: Fields, uploads: list[Upload]) -> Answer:
+        refused: Refused | None = None
+        blocked = await self._blacklist.among(
+            identity.account_id, [fields.recipient, *fields.cc, *fields.bcc]
+        )
+        fields.cc[:] = [address for address in fields.cc if address not in blocked]
+        fields.bcc[:] = [address for address in fields.bcc if address not in blocked]
+        html = fields.body
+        try:
+            self._check_sender(identity, fields.from_)
+            if fields.recipient in blocked:
+                raise Suppressed
+            html = (
+                await asyncio.to_thread(sanitise, html) if len(fields.body) > _LONG else sanitise(fields.body)
             )
+            if not fields.subject.strip() or not html.strip():
+                raise Unsendable(
+                    "Message template is invalid as the subject or body only contains invalid HTML tags!"
+                )
+            attachments.check_type(uploads, self._attachments)
+        except Refused as error:
+            refused = error
+        submission = self._submission(identity, fields, html, uploads if refused is None else [])
+        submission.attachments = attachments.metadata(uploads)
+        if refused is not None:
+            return await self._keep_refused(turn, submission, refused)
+        return await turn.accept(submission, lambda receipt: Answer(wire.accepted(submission, receipt), 201))
+
+    def _is_own(self, identity: Identity, from_: Mailbox | None) -> bool:
+        sender = from_ or self._own_sender(identity)
+        return sender.address != self._default.address.lower()
 
     def _check_sender(self, identity: Identity, from_: Mailbox | None) -> None:
         # The service's own sender is everybody's, under any name.
@@ -56,20 +104,24 @@ class Sender:
 
     async def _keep_refused(self, turn: Turn, submission: Submission, error: Refused) -> Answer:
         """The contract keeps what it refuses at this stage, UNSENT and with the reason, for list and get."""
-        submission.options["error_code"] = f"Error {error.http_status}: {error.message}"[:255]
+        reason = _REASONS.get(type(error), error.message)
+        submission.options["error_code"] = f"Error {error.http_status}: {reason}"[:255]
         answer = refusal(error)
         return await turn.accept(submission, lambda _: answer)
 
-    def _submission(self, identity: Identity, fields: Fields) -> Submission:
+    def _submission(self, identity: Identity, fields: Fields, html: str, uploads: list[Upload]) -> Submission:
         from_ = fields.from_ or self._own_sender(identity)
         head, tail = compose(
             Letter(
                 from_=from_,
                 to=fields.recipient,
                 subject=fields.subject,
-                html=fields.body,
+                html=html,
                 cc=fields.cc,
                 reply_to=fields.reply_to or identity.email,
+                text=fields.text,
+                headers=fields.headers,
+                files=attachments.files(uploads),
             ),
             now(),
         )
@@ -81,12 +133,13 @@ class Sender:
             sender=from_.address,
             recipients=_envelope(fields),
             head=head,
-            tail=MemoryTail(tail),
+            tail=tail,
             from_=written,
             subject=fields.subject,
             reply_to=fields.reply_to,
             tag=fields.tag,
             classification=fields.classification,
+            metadata=fields.metadata,
             params=wire.params(
                 body=fields.body, from_=written, subject=fields.subject, reply_to=fields.reply_to
             ),
@@ -116,41 +169,3 @@ def _envelope(fields: Fields) -> list[EnvelopeRecipient]:
     for address in fields.bcc:
         kinds.setdefault(address, RecipientKind.BCC)
     return [EnvelopeRecipient(address, kind) for address, kind in kinds.items()]
-
-
-async def read_fields(request: Request) -> dict[str, Any]:
-    """The request's fields by name. What is no body of a known type counts as empty, as in the contract.
-
-    Raises `Malformed` for what cannot be read.
-    """
-    kind, charset, encoding = _content(request)
-    if kind != "application/json":
-        return {}
-    body = await request.body()
-    if encoding not in {"", "identity"} or charset not in {"", "utf-8", "utf8", "us-ascii"}:
-        raise Malformed
-    if not body:
-        return {}
-    if len(body) > _MAX_JSON:
-        raise Malformed
-    try:
-        fields = orjson.loads(body.removeprefix(_BOM))
-    except orjson.JSONDecodeError:
-        raise Malformed from None
-    if isinstance(fields, dict):
-        return fields
-    if isinstance(fields, list):
-        raise Refused('"value" must be of type object')
-    raise Malformed
-
-
-def _content(request: Request) -> tuple[str, str, str]:
-    kind = charset = encoding = ""
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            kind, _, rest = value.decode("latin-1").lower().partition(";")
-            if "charset=" in rest:
-                charset = rest.partition("charset=")[2].partition(";")[0].strip(' "')
-        elif name == b"content-encoding":
-            encoding = value.decode("latin-1").lower().strip()
-    return kind.strip(), charset, encoding

@@ -3,17 +3,29 @@
 import random
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from relay.core.address import Mailbox, domain_of
+from relay.core.assembly import Assembly, Encoded, Piece
+from relay.core.filename import parameter
+from relay.core.message import MemoryTail, Tail
 from relay.core.mime import address_header, date_value, header, text_part
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """Something attached. `name` is safe (`relay.core.filename`); the octets are read when the mail is stored."""
+
+    name: str
+    content_type: str
+    content: Tail
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
-    """What is to be written. Addresses are normalised; `html` is the body as the client gave it."""
+    """What is to be written. Addresses are normalised; `html` is the body as it goes out."""
 
     from_: Mailbox
     to: str
@@ -21,13 +33,18 @@ class Letter:
     html: str
     cc: Sequence[str] = ()
     reply_to: str | None = None
+    #: the same in plain text, for readers that show no HTML
+    text: str | None = None
+    #: further fields by name; whoever allows a name answers for it
+    headers: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[File] = ()
 
 
-def compose(letter: Letter, at: datetime) -> tuple[bytes, bytes]:
+def compose(letter: Letter, at: datetime) -> tuple[bytes, Tail]:
     """The header block with its closing blank line, and the rest. Blind copies have no place in either.
 
     Lines end in CRLF and every octet is below 128, so any server takes it, unless an address is international.
-    Raises ValueError when a field would break out of its line.
+    The tail reads the files' contents when it is read. Raises ValueError when a field would break out of its line.
     """
     fields = [
         b"Date: " + date_value(at).encode() + b"\r\n",
@@ -40,10 +57,64 @@ def compose(letter: Letter, at: datetime) -> tuple[bytes, bytes]:
         fields.append(_bare("Reply-To", (letter.reply_to,)))
     fields.append(header("Subject", letter.subject))
     fields.append(b"Message-ID: " + _message_id(letter.from_.address) + b"\r\nMIME-Version: 1.0\r\n")
-    part = text_part(letter.html, "html")
-    cut = part.index(b"\r\n\r\n") + 4
-    fields.append(part[:cut])
-    return b"".join(fields), part[cut:]
+    fields.extend(header(name, value) for name, value in letter.headers.items())
+    if letter.text is None and not letter.files:
+        part = text_part(letter.html, "html")
+        cut = part.index(b"\r\n\r\n") + 4
+        fields.append(part[:cut])
+        return b"".join(fields), MemoryTail(part[cut:])
+    pieces = _structure(letter)
+    opening = pieces[0]
+    assert isinstance(opening, bytes)
+    cut = opening.index(b"\r\n\r\n") + 4
+    fields.append(opening[:cut])
+    return b"".join(fields), Assembly([opening[cut:], *pieces[1:]])
+
+
+def _structure(letter: Letter) -> list[Piece]:
+    """The body's parts, each with its own headers: alternatives inside, images around them, other files outside."""
+    written: list[Piece] = [text_part(letter.html, "html")]
+    if letter.text is not None:
+        written = _multipart("alternative", [[text_part(letter.text, "plain")], written])
+    # The exact text is the contract's sign that the body shows images by their place among the files.
+    identified = 'src="cid:' in letter.html
+    shown = {
+        index for index in range(len(letter.files)) if identified and f'src="cid:{index}"' in letter.html
+    }
+    files = [
+        _file(one, str(index) if identified else None, shown=index in shown)
+        for index, one in enumerate(letter.files)
+    ]
+    if shown:
+        written = _multipart("related", [written, *(files[index] for index in sorted(shown))])
+    others = [one for index, one in enumerate(files) if index not in shown]
+    return _multipart("mixed", [written, *others]) if others else written
+
+
+def _multipart(subtype: str, parts: Sequence[Sequence[Piece]]) -> list[Piece]:
+    boundary = f"=_{random.getrandbits(128):032x}".encode()
+    pieces: list[Piece] = [
+        b"Content-Type: multipart/" + subtype.encode() + b';\r\n boundary="' + boundary + b'"\r\n\r\n'
+    ]
+    for part in parts:
+        opening, *rest = part
+        assert isinstance(opening, bytes)
+        pieces += [b"--" + boundary + b"\r\n" + opening, *rest, b"\r\n"]
+    pieces.append(b"--" + boundary + b"--\r\n")
+    return pieces
+
+
+def _file(one: File, identifier: str | None, *, shown: bool) -> list[Piece]:
+    lines = [
+        f"Content-Type: {one.content_type}\r\n".encode(),
+        b"Content-Transfer-Encoding: base64\r\n",
+        b"Content-Disposition: " + (b"inline" if shown else b"attachment") + parameter("filename", one.name),
+        b"\r\n",
+    ]
+    if identifier is not None:
+        lines.append(f"Content-ID: <{identifier}>\r\n".encode())
+    lines.append(b"\r\n")
+    return [b"".join(lines), Encoded(one.content)]
 
 
 _LINE_BREAK = re.compile(r"[\r\n\0]")

@@ -92,6 +92,14 @@ def wake_up_lost(count: int, error: BaseException) -> None:
     _log.warning("wake-up not delivered; the clock will ask again", count=count, error=repr(error))
 
 
+def limits_unshared(error: BaseException) -> None:
+    _log.warning("queue server does not count; each process counts sends by itself", error=repr(error))
+
+
+def limits_shared() -> None:
+    _log.info("queue server counts sends again")
+
+
 def listening(door: str, where: str) -> None:
     _log.info("listening", door=door, address=where)
 

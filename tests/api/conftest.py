@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from api.main import build
-from relay.config import DatabaseSettings, Settings
+from relay.config import DatabaseSettings, LimitSettings, Settings
 from relay.core.identity import Identity
 from relay.process import Context
 from relay.queue import NoQueue
@@ -110,14 +110,20 @@ def shared_door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             url = f"sqlite:///{directory / 'pillarbox.db'}"
         else:
             url = stack.enter_context(request.getfixturevalue("postgres_server").database())
-        opened = Door(Settings(data_dir=directory, database=DatabaseSettings(url=SecretStr(url))))
+        opened = Door(
+            Settings(
+                data_dir=directory,
+                database=DatabaseSettings(url=SecretStr(url)),
+                limits=LimitSettings(sends_per_second=0),
+            )
+        )
         stack.callback(opened.close)
         yield opened
 
 
 @pytest.fixture
 def door(database_url: str, settings: Callable[..., Settings]) -> Iterator[Door]:
-    opened = Door(settings(database={"url": database_url}))
+    opened = Door(settings(database={"url": database_url}, limits={"sends_per_second": 0}))
     try:
         yield opened
     finally:

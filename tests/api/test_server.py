@@ -1,6 +1,7 @@
 """The door on its real server and a real socket."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from api.main import listen, serve_on
+from api.nomsa.bodies import MAX_WHOLE
 from tests.api.conftest import EMAILS, Door
 
 
@@ -119,10 +121,15 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(served: Served) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(
             served.head(
-                "POST", f"{EMAILS}/send", "Content-Type: application/json", "Transfer-Encoding: chunked"
+                "POST",
+                f"{EMAILS}/send",
+                "Content-Type: multipart/form-data; boundary=x",
+                "Transfer-Encoding: chunked",
             )
         )
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+        part = b'--x\r\nContent-Disposition: form-data; name="attachments"; filename="a.txt"\r\n\r\n'
+        writer.write(b"%x\r\n%b\r\n" % (len(part), part))
         for _ in range(limit // 65536 + 1):
             writer.write(chunk)
             await writer.drain()
@@ -130,6 +137,30 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(served: Served) ->
         status, _, body = await read_answer(reader)
         assert status == 413
         assert json.loads(body)["code"] == "attachment_limit"
+        writer.close()
+
+    served.run(talk)
+
+
+def test_an_endless_json_body_is_answered_and_cut_off(served: Served) -> None:
+    async def talk(served: Served) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(
+            served.head(
+                "POST", f"{EMAILS}/send", "Content-Type: application/json", "Transfer-Encoding: chunked"
+            )
+        )
+        chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+        for _ in range(MAX_WHOLE // 65536 + 1):
+            writer.write(chunk)
+            await writer.drain()
+        status, headers, body = await read_answer(reader)
+        assert (status, json.loads(body)["code"]) == (400, "malformed")
+        assert headers["connection"] == "close"
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(chunk)
+                await writer.drain()
         writer.close()
 
     served.run(talk)

@@ -40,6 +40,8 @@ HOMES = {
     "alembic": ("relay/store/",),
     "dramatiq": ("relay/queue", "workers/"),
     "redis": ("relay/queue", "workers/"),
+    "limits": ("relay/ratelimit",),
+    "python_multipart": ("api/",),
     "fastapi": ("api/",),
     "starlette": ("api/",),
     "uvicorn": ("api/",),

@@ -1,0 +1,108 @@
+"""Fields beyond the contract: a text alternative, metadata, headers of the client's own. All are optional."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import orjson
+
+from relay.core.errors import Refused
+
+MAX_METADATA = 4096  #: octets as JSON
+MAX_METADATA_KEYS = 50
+MAX_HEADERS = 30
+MAX_HEADER = 2000  #: characters of one value
+
+#: what a client may write; anything else is ours, the contract's or the provider's
+HEADER_NAME = re.compile(
+    r"(?:X-[A-Za-z0-9-]{1,70}|List-[A-Za-z0-9-]{1,70}|References|In-Reply-To|Auto-Submitted|Precedence|Importance"
+    r"|Priority|Feedback-ID|Organization|Comments|Keywords)\Z",
+    re.IGNORECASE,
+)
+# Providers read orders from these, recipients among them.
+_ORDERS = re.compile(
+    r"X-(?:SMTPAPI|MSYS-API|SES-|Mailgun-|PM-|MC-|MJ-|SIB-|Mailin-|Sparkpost|Pillarbox|Envelope-|Rcpt-|Original-)",
+    re.IGNORECASE,
+)
+#: readers take these apart, so encoded words have no place in them
+_STRUCTURED = re.compile(r"List-|References|In-Reply-To", re.IGNORECASE)
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*\Z")
+
+
+def text(given: Mapping[str, Any], max_octets: int) -> str | None:
+    if "text" not in given:
+        return None
+    value = given["text"]
+    if not isinstance(value, str):
+        _refuse("text", "must be a string")
+    if not value:
+        _refuse("text", "is not allowed to be empty")
+    if len(value.encode()) > max_octets:
+        _refuse("text", f"must be at most {max_octets} bytes in UTF-8 encoding")
+    if "\0" in value:
+        _refuse("text", "must not contain NUL")
+    return value
+
+
+def metadata(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "metadata" not in given:
+        return None
+    value = _object(given, "metadata")
+    if len(value) > MAX_METADATA_KEYS:
+        _refuse("metadata", f"must have at most {MAX_METADATA_KEYS} keys")
+    for key, one in value.items():
+        if not key or len(key) > 64 or not _PRINTABLE.match(key):
+            _refuse("metadata", "must have keys of 1 to 64 printable characters")
+        place = f"metadata.{key}"
+        if not isinstance(one, str | int | float | bool | None):
+            _refuse(place, "must be a string, a number, a boolean or null")
+        if isinstance(one, float) and not math.isfinite(one):
+            _refuse(place, "must be a finite number")
+        if isinstance(one, str) and "\0" in one:
+            _refuse(place, "must not contain NUL")
+    if len(orjson.dumps(value)) > MAX_METADATA:
+        _refuse("metadata", f"must be at most {MAX_METADATA} bytes as JSON")
+    return value
+
+
+def headers(given: Mapping[str, Any]) -> dict[str, str]:
+    if "headers" not in given:
+        return {}
+    value = _object(given, "headers")
+    if len(value) > MAX_HEADERS:
+        _refuse("headers", f"must have at most {MAX_HEADERS} names")
+    seen: set[str] = set()
+    for name, one in value.items():
+        place = f"headers.{name}"
+        if not HEADER_NAME.match(name) or _ORDERS.match(name):
+            _refuse(place, "is not a header that may be set")
+        if name.lower() in seen:
+            _refuse(place, "contains a duplicate value")
+        seen.add(name.lower())
+        if not isinstance(one, str):
+            _refuse(place, "must be a string")
+        if not one.strip() or len(one) > MAX_HEADER:
+            _refuse(place, f"must be 1 to {MAX_HEADER} characters long")
+        if not _PRINTABLE.match(one):
+            _refuse(place, "must not contain line breaks or control characters")
+        if _STRUCTURED.match(name) and (not one.isascii() or max(map(len, one.split(" "))) > 900):
+            _refuse(place, "must be ASCII in words of at most 900 characters")
+    return value
+
+
+def _object(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object, or its JSON as a form has it."""
+    value = given[name]
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = None
+    if not isinstance(value, dict):
+        _refuse(name, "must be of type object")
+    return value
+
+
+def _refuse(name: str, reason: str) -> NoReturn:
+    raise Refused(f'"{name[:100]}" {reason}')
