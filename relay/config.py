@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -28,6 +28,9 @@ from relay.core.address import parse_mailbox
 from relay.core.errors import Misconfigured
 from relay.core.filetype import TYPES
 from relay.core.retry import Schedule
+from relay.core.routes import parse as parse_route
+from relay.core.routes import uses
+from relay.sections import LIMITS, Faults, ProviderLimits, RoutesSettings, Section
 
 PREFIX = "PILLARBOX_"
 DEFAULT_FILE = "pillarbox.toml"
@@ -44,12 +47,6 @@ MIB = 1024 * 1024
 def _mailbox(text: str) -> str:
     parse_mailbox(text)
     return text
-
-
-class Section(BaseModel):
-    """A table of the file. A key nobody knows is an error: a typo must not become a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatabaseSettings(Section):
@@ -80,13 +77,27 @@ class ListenerSettings(Section):
     key: Path | None = None
     #: clients that may use AUTH without TLS
     plain_auth_from: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    #: clients that are served here; empty means all
+    allow_from: tuple[IPvAnyNetwork, ...] = ()
+    #: the account that clients in `allow_from` send for without AUTH, for devices that cannot log in
+    account: str = ""
+    #: load balancers that connect here and speak the PROXY protocol, version 1 or 2; empty means nobody does
+    proxy_from: tuple[IPvAnyNetwork, ...] = ()
+    #: connections of this listener at one time in one process; 0 means that only `smtp.max_connections` counts
+    max_connections: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _certificate_present(self) -> "ListenerSettings":
+    def _consistent(self) -> "ListenerSettings":
         if self.tls == "implicit" and not (self.certificate and self.key):
             raise ValueError('tls = "implicit" needs certificate and key')
         if bool(self.certificate) != bool(self.key):
             raise ValueError("certificate and key belong together")
+        if self.account and not self.allow_from:
+            raise ValueError("account needs allow_from: whoever connects from there sends in its name")
+        if self.account and any(network.prefixlen == 0 for network in self.allow_from):
+            raise ValueError("account with an allow_from of the whole internet would be an open relay")
+        if self.proxy_from and self.tls == "implicit":
+            raise ValueError('proxy_from needs tls = "starttls" or "none": the PROXY header comes before TLS')
         return self
 
 
@@ -104,7 +115,23 @@ class SmtpSettings(Section):
     max_hops: int = Field(default=50, ge=1)  #: Received fields before a mail counts as looping
     command_timeout: Seconds = 300
     data_timeout: Seconds = 120  #: without a single octet arriving
+    #: octets per second below which an upload is cut, on average and once it has lasted `data_timeout`
+    min_data_rate: int = Field(default=100, ge=0)
+    #: connections at one time in one process: in all, of one address, and of one account (0: any number)
     max_connections: int = Field(default=1000, ge=1)
+    max_connections_per_address: int = Field(default=200, ge=0)
+    max_connections_per_account: int = Field(default=500, ge=0)
+    max_errors: int = Field(
+        default=10, ge=1
+    )  #: refusals before a client is cut off; 20 times that after AUTH
+    max_idle_commands: int = Field(default=100, ge=1)  #: such as NOOP and RSET, between two mails
+    max_transactions: int = Field(default=10_000, ge=1)  #: mails over one connection
+    auth_delay: float = Field(default=0.5, ge=0, le=10)  #: seconds before a failed login is answered, growing
+    #: failed logins before an address, or a user name, is locked, and for how many seconds
+    max_auth_failures: int = Field(default=20, ge=1)
+    auth_lock: Seconds = 900
+    #: seconds the process may lag behind its work before new clients are asked to come back later
+    max_lag: Seconds = 5
     processes: int = Field(default=1, ge=1, le=64)
 
     @property
@@ -155,6 +182,14 @@ class LogSettings(Section):
     addresses: Literal["masked", "full"] = "masked"
 
 
+class DkimSettings(Section):
+    """A key with which mail from a domain and its subdomains is signed."""
+
+    domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    key_file: Path  #: PEM, unencrypted: RSA of 2048 bits or more, or Ed25519
+
+
 class RetrySettings(Section):
     """When deferred mail is tried again; see `relay.core.retry`."""
 
@@ -185,19 +220,6 @@ class DeliverySettings(Section):
     ambiguous: Literal["at_least_once", "at_most_once"] = "at_least_once"
 
 
-class RouteSettings(Section):
-    """Which provider takes a mail."""
-
-    use: str
-
-
-class RoutesSettings(Section):
-    """Which provider takes which mail."""
-
-    #: may be left out while there is only one provider to choose
-    default: RouteSettings | None = None
-
-
 class Settings(BaseSettings):
     """Everything an operator can set."""
 
@@ -210,6 +232,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())] = Path("pillarbox-data")
+    #: octets free on the disk of the data directory below which new mail is put off
+    min_free_space: int = Field(default=256 * MIB, ge=0)
     database: DatabaseSettings = DatabaseSettings()
     queue: QueueSettings = QueueSettings()
     smtp: SmtpSettings = SmtpSettings()
@@ -220,6 +244,8 @@ class Settings(BaseSettings):
     #: empty means that mail is captured here for reading, and goes nowhere
     providers: dict[ProviderName, dict[str, Any]] = Field(default_factory=dict)
     routes: RoutesSettings = RoutesSettings()
+    dkim: tuple[DkimSettings, ...] = ()
+    _source: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -235,19 +261,50 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        for name, options in self.providers.items():
-            if not isinstance(options.get("type"), str):
-                raise ValueError(f'providers.{name} needs a type, for example type = "smtp"')
-        known = ", ".join(sorted(self.ways_out))
-        if self.routes.default is None and len(self.providers) > 1:
-            raise ValueError(f"routes.default.use is needed to choose between providers ({known})")
-        if self.default_route not in self.ways_out:
-            raise ValueError(
-                f"routes.default.use names {self.default_route!r}, which is no provider ({known})"
-            )
+        faults = self._faults_of_providers() + self._faults_of_routes()
+        if faults:
+            raise Faults(faults)
         if self.delivery.urgent_reserve >= self.delivery.concurrency:
             raise ValueError("delivery.urgent_reserve must be smaller than delivery.concurrency")
         return self
+
+    def _faults_of_providers(self) -> list[tuple[tuple[str, ...], str]]:
+        faults: list[tuple[tuple[str, ...], str]] = []
+        for name, options in self.providers.items():
+            if not isinstance(options.get("type"), str):
+                faults.append((("providers", name), 'needs a type, for example type = "smtp"'))
+            try:
+                self.limits_of(name)
+            except ValidationError as error:
+                for fault in error.errors(include_url=False, include_input=False):
+                    path = ("providers", name, *(str(part) for part in fault["loc"]))
+                    faults.append((path, fault["msg"].removeprefix("Value error, ")))
+        return faults
+
+    def _faults_of_routes(self) -> list[tuple[tuple[str, ...], str]]:
+        known = ", ".join(sorted(self.ways_out))
+        if self.routes.default is None and len(self.providers) > 1:
+            return [(("routes", "default", "use"), f"is needed to choose between providers ({known})")]
+        written = [(("routes", "default", "use"), self.default_route)]
+        written += [
+            (("routes", "rules", str(n), "use"), rule.use) for n, rule in enumerate(self.routes.rules)
+        ]
+        return [
+            (path, f"at character {use.at}: {use.name!r} is no provider (known: {known})")
+            for path, text in written
+            for use in uses(parse_route(text))
+            if use.name not in self.ways_out
+        ]
+
+    def limits_of(self, name: str) -> ProviderLimits:
+        """What stands in a provider's table for us, rather than for the provider."""
+        options = self.ways_out[name]
+        return ProviderLimits(**{key: options[key] for key in LIMITS & options.keys()})
+
+    @property
+    def source(self) -> Path | None:
+        """The file these settings came from, if any."""
+        return self._source
 
     @property
     def database_url(self) -> str:
@@ -260,6 +317,7 @@ class Settings(BaseSettings):
 
     @property
     def default_route(self) -> str:
+        """The route expression for mail that no rule is about."""
         return self.routes.default.use if self.routes.default else next(iter(self.ways_out))
 
     @property
@@ -282,7 +340,10 @@ def load(file: Path | None = None) -> Settings:
             raise Misconfigured(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise Misconfigured(f"{path}: is not UTF-8 text") from None
-    return parse(text, str(path))
+        named = path.absolute()
+    settings = parse(text, str(path))
+    settings._source = named
+    return settings
 
 
 def parse(text: str, source: str = DEFAULT_FILE) -> Settings:
@@ -336,11 +397,18 @@ def resolve(options: dict[str, Any]) -> dict[str, Any]:
 
 def redacted(options: dict[str, Any]) -> dict[str, Any]:
     """A provider's options as they may be shown: references as written, other values of secret keys hidden."""
-    hidden = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
-    return {
-        key: "********" if hidden.search(key) and not str(value).startswith(("env:", "file:")) else value
-        for key, value in options.items()
-    }
+    return {key: _shown(key, value) for key, value in options.items()}
+
+
+_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+
+
+def _shown(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return redacted(value)
+    if _SECRET.search(key) and not str(value).startswith(("env:", "file:")):
+        return "********"
+    return value
 
 
 def _unknown_variables() -> list[str]:
@@ -367,31 +435,48 @@ def _unknown_variables() -> list[str]:
 def _explain(error: ValidationError, text: str, source: str) -> list[str]:
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
+        between = fault.get("ctx", {}).get("error")
+        if isinstance(between, Faults):
+            lines += [_placed([*path], reason, text, source) for path, reason in between.found]
+            continue
         path = [str(part) for part in fault["loc"]]
-        variable = PREFIX + "__".join(part.upper() for part in path)
         reason = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             reason = "is not a setting"
-        where = f"{source}:{_line_of(text, path)}" if _line_of(text, path) else source
-        if any(name == variable or name.startswith(variable + "__") for name in os.environ) and path:
-            where = f"environment: {variable}"
-        lines.append(f"{where}: {'.'.join(path)}: {reason}" if path else f"{where}: {reason}")
+        lines.append(_placed(path, reason, text, source))
     return lines
+
+
+def _placed(path: list[str], reason: str, text: str, source: str) -> str:
+    """A fault with its file and line, or the variable that it came by."""
+    variable = PREFIX + "__".join(part.upper() for part in path)
+    where = f"{source}:{line}" if (line := _line_of(text, path)) else source
+    if any(name == variable or name.startswith(variable + "__") for name in os.environ) and path:
+        where = f"environment: {variable}"
+    return f"{where}: {'.'.join(path)}: {reason}" if path else f"{where}: {reason}"
 
 
 def _line_of(text: str, path: list[str]) -> int | None:
     """The line of a key, or of the nearest table above it; TOML readers keep no positions."""
-    wanted = [part for part in path if not part.isdigit()]
     table: list[str] = []
+    arrays: dict[str, int] = {}
     best: tuple[int, int] | None = None
     for number, line in enumerate(text.splitlines(), 1):
-        head = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        head = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line)
         if head:
-            table = [part.strip().strip("\"'") for part in head[1].split(".")]
-        key = re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line)
+            name = head[2]
+            if head[1] == "[[":
+                arrays[name] = arrays.get(name, -1) + 1
+            table = []
+            for part in name.split("."):
+                table.append(part.strip().strip("\"'"))
+                above = ".".join(one for one in table if not one.isdigit())
+                if above in arrays:
+                    table.append(str(arrays[above]))
+        key = None if head else re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line)
         here = table + ([part.strip("\"'") for part in key[1].split(".")] if key else [])
         depth = 0
-        while depth < min(len(here), len(wanted)) and here[depth] == wanted[depth]:
+        while depth < min(len(here), len(path)) and here[depth] == path[depth]:
             depth += 1
         if depth and depth == len(here) and (best is None or depth > best[0]):
             best = (depth, number)

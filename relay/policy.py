@@ -62,6 +62,13 @@ class Authenticator:
             raise NotAllowed("This key may not be used from this address.")
         return identity
 
+    async def account(self, name: str) -> Identity:
+        """The account of clients that are known by their address. Raises `Unauthenticated` where there is none."""
+        found = await self._database.read(accounts.identify_account, name)
+        if found is None:
+            raise Unauthenticated(f"There is no working account named {name}.")
+        return found
+
     async def close(self) -> None:
         """Note the last uses."""
         if self._noting is not None:

@@ -15,6 +15,9 @@ from relay.core.address import Mailbox, decode_words
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+(?=[ \t]*:)")
 _FIELD = re.compile(rb"^([\x21-\x39\x3b-\x7e]+)[ \t]*(:)[^\n]*(?:\n[ \t][^\n]*)*+\n?", re.MULTILINE)
+#: every whole field from the start on, in one match
+_FIELDS = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*+)*+")
+_MAILBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MAX_LINE = 998  # octets without CRLF, RFC 5322 2.1.1
 _FOLD_AT = 76
@@ -32,15 +35,28 @@ class Field(NamedTuple):
 def split_head(data: bytes) -> int:
     """Where the header block ends: the offset after its blank line, or 0 when `data` opens with the body.
 
-    A mail whose first line is no header field has no header block. Without any blank line the whole of it is
-    header.
+    A line that is neither field nor continuation ends the block too, as if a blank line stood before it: readers
+    disagree on what follows such a line, so nothing after it may count as a field. Without either, the whole of
+    `data` is header; its last line needs no line end.
     """
-    if data.startswith(b"\r\n"):
-        return 2
-    if not _NAME.match(data):
-        return 0
-    end = data.find(b"\r\n\r\n")
-    return len(data) if end < 0 else end + 4
+    found = _FIELDS.match(data)
+    assert found is not None
+    end = found.end()
+    if data.startswith(b"\r\n", end):
+        return end + 2
+    if (
+        end < len(data)
+        and data.find(b"\n", end) < 0
+        and (_NAME.match(data, end) or (end and data[end] in b" \t"))
+    ):
+        return len(data)
+    return end
+
+
+def mailbox_line(data: bytes) -> int:
+    """Octets of a leading `From sender date` line, which mailbox files have and mail has not; else 0."""
+    found = _MAILBOX_LINE.match(data)
+    return found.end() if found else 0
 
 
 def scan(head: bytes) -> list[Field]:

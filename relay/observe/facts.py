@@ -156,3 +156,70 @@ def migrated(before: str | None, after: str) -> None:
 
 def tls_failed(door: str, peer: str, error: BaseException) -> None:
     _log.info("TLS handshake failed", door=door, peer=peer, error=repr(error))
+
+
+def refusals_hidden(door: str, count: int, clients: int) -> None:
+    """So many lines like `refused` were left out, because of so many clients that caused too many of them."""
+    _log.warning("refusals not shown", door=door, count=count, clients=clients)
+
+
+def certificate_reloaded(path: str) -> None:
+    _log.info("certificate reloaded", path=path)
+
+
+def certificate_kept(path: str, reason: str) -> None:
+    _log.error("certificate not reloaded; the one in use stays", path=path, reason=reason)
+
+
+def login_locked(door: str, peer: str) -> None:
+    _log.warning("too many failed logins", door=door, peer=peer)
+
+
+def overloaded(door: str, lag: float) -> None:
+    _log.warning("overloaded; new clients are asked to come back later", door=door, lag=round(lag, 1))
+
+
+def switched(message_id: int, recipient_id: int, came_from: str, went_to: str, why: str, words: str) -> None:
+    _log.info(
+        "switched",
+        id=message_id,
+        recipient_id=recipient_id,
+        provider=came_from,
+        to=went_to,
+        why=why,
+        reason=words,
+    )
+
+
+def circuit_opened(provider: str, reason: str, pause: float) -> None:
+    """This worker has had enough of a provider."""
+    _log.error("circuit opened", provider=provider, reason=reason, pause=pause)
+
+
+def circuit_probed(provider: str) -> None:
+    _log.info("circuit probed", provider=provider)
+
+
+def circuit_closed(provider: str) -> None:
+    _log.warning("circuit closed", provider=provider)
+
+
+def circuit_learned(provider: str, circuit: str, reason: str | None) -> None:
+    """Another worker, or an operator, has opened or closed it."""
+    _log.info("circuit seen", provider=provider, circuit=circuit, reason=reason)
+
+
+def provider_mode(provider: str, mode: str) -> None:
+    _log.warning("provider set by an operator", provider=provider, mode=mode)
+
+
+def provider_closed(provider: str) -> None:
+    _log.info("provider closed: nothing of it is left in hand", provider=provider)
+
+
+def reloaded(why: str, providers: str) -> None:
+    _log.info("configuration reloaded", why=why, providers=providers)
+
+
+def reload_refused(why: str, reason: str) -> None:
+    _log.error("configuration not reloaded; the one before stays in force", why=why, reason=reason)

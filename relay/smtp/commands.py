@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from relay.core.address import InvalidAddress, normalise
+from relay.core.message import EnvelopeRecipient
 from relay.smtp import replies
 from relay.smtp.replies import Rejected
 
@@ -16,7 +17,13 @@ _MAIL = re.compile(r"FROM: *" + _PATH, re.IGNORECASE)
 _RCPT = re.compile(r"TO: *" + _PATH, re.IGNORECASE)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=]+))?\Z")
 _ROUTED = re.compile(r'[^"]*[%!]')
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")  # RFC 3461 4
+_ATOM = re.compile(r"[A-Za-z0-9-]{1,40}\Z")
+_NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
+_BDAT = re.compile(r"(\d{1,20})(?: +(LAST))?\Z", re.IGNORECASE | re.ASCII)
 _MAX_DIGITS = 20  # of SIZE, RFC 1870 3
+_MAX_ENVID = 100  # characters, RFC 3461 5.4
+_MAX_ORCPT = 500  # characters, RFC 3461 5.4
 
 
 @dataclass(slots=True)
@@ -27,6 +34,8 @@ class Mail:
     size: int = 0
     eight_bit: bool = False
     smtputf8: bool = False
+    ret: str | None = None  #: RFC 3461 4.3: FULL or HDRS
+    envid: str | None = None  #: RFC 3461 4.4, in xtext
 
 
 def mail(argument: str, *, extended: bool) -> Mail:
@@ -58,6 +67,14 @@ def _mail_parameters(result: Mail, given: dict[str, str | None]) -> None:
             if value is not None:
                 raise Rejected(replies.BAD_PARAMETER)
             result.smtputf8 = True
+        elif keyword == "RET":
+            result.ret = (value or "").upper()
+            if result.ret not in {"FULL", "HDRS"}:
+                raise Rejected(replies.BAD_PARAMETER)
+        elif keyword == "ENVID":
+            if value is None or len(value) > _MAX_ENVID or not _XTEXT.match(value):
+                raise Rejected(replies.BAD_PARAMETER)
+            result.envid = value
         elif keyword == "AUTH":
             # RFC 4954 5: whom we trust with a name for the original submitter is nobody.
             if value is None:
@@ -66,21 +83,50 @@ def _mail_parameters(result: Mail, given: dict[str, str | None]) -> None:
             raise Rejected(replies.UNKNOWN_PARAMETER)
 
 
-def rcpt(argument: str, *, extended: bool, smtputf8: bool) -> str:
-    """The normalised recipient; raises `Rejected`."""
+def rcpt(argument: str, *, extended: bool, smtputf8: bool) -> EnvelopeRecipient:
+    """The recipient, normalised; raises `Rejected`."""
     found = _RCPT.match(argument)
     if found is None:
         raise Rejected(replies.BAD_RCPT)
     path, rest = found.groups()
-    if rest:
-        _parameters(rest, extended=extended)
-        raise Rejected(replies.UNKNOWN_PARAMETER)
+    given = _parameters(rest, extended=extended) if rest else {}
     if not path:
         raise Rejected(replies.NULL_RECIPIENT)
     address = _address(path, replies.BAD_RECIPIENT, smtputf8=smtputf8)
     if _ROUTED.match(address.rpartition("@")[0]):
         raise Rejected(replies.ROUTED_RECIPIENT)
-    return address
+    recipient = EnvelopeRecipient(address)
+    if given:
+        _rcpt_parameters(recipient, given)
+    return recipient
+
+
+def _rcpt_parameters(recipient: EnvelopeRecipient, given: dict[str, str | None]) -> None:
+    """NOTIFY and ORCPT, RFC 3461 4.1 and 4.2."""
+    for keyword, value in given.items():
+        if keyword == "NOTIFY":
+            wanted = (value or "").upper().split(",")
+            if wanted != ["NEVER"] and (not _NOTIFY.issuperset(wanted) or len(set(wanted)) < len(wanted)):
+                raise Rejected(replies.BAD_PARAMETER)
+            recipient.notify = ",".join(wanted)
+        elif keyword == "ORCPT":
+            kind, _, original = (value or "").partition(";")
+            if (
+                not (_ATOM.match(kind) and original and _XTEXT.match(original))
+                or len(value or "") > _MAX_ORCPT
+            ):
+                raise Rejected(replies.BAD_PARAMETER)
+            recipient.orcpt = value
+        else:
+            raise Rejected(replies.UNKNOWN_PARAMETER)
+
+
+def bdat(argument: str) -> tuple[int, bool]:
+    """How many octets follow, and whether they are the last (RFC 3030 2); raises `Rejected`."""
+    found = _BDAT.match(argument)
+    if found is None:
+        raise Rejected(replies.BAD_BDAT)
+    return int(found[1]), found[2] is not None
 
 
 def _address(path: str, malformed: bytes, *, smtputf8: bool) -> str:

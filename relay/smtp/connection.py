@@ -6,18 +6,19 @@ does: one buffer, every command that has arrived worked through at once, their r
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from aiosmtpd.smtp import SMTP
-
 from relay.core.errors import RelayError
+from relay.core.identity import inside
 from relay.observe import facts
-from relay.smtp import auth, replies
+from relay.smtp import auth, login, proxy, replies
 from relay.smtp.data import DataReader
+from relay.smtp.mode import Answer, Mode
 from relay.smtp.replies import Rejected
-from relay.smtp.service import Listener, Service
-from relay.smtp.session import Mode, Session
+from relay.smtp.session import Session
+from relay.smtp.transaction import chunk_done
+from relay.smtp.wire import Wire
 
 #: octets without a line end after which a line counts as endless
 _MAX_LINE = auth.MAX_LINE
@@ -29,40 +30,13 @@ _MAX_REPLIES = 16 * 1024
 _BURST = 100
 #: seconds a TLS handshake may take
 HANDSHAKE = 30.0
-#: seconds a client has to take our last words before the connection is cut
-_LINGER = 5.0
+#: seconds a load balancer has to say whom it speaks for
+_PROXY = 10.0
 _OVER = (Mode.CLOSED, Mode.QUIT)
 
 
-class Connection(SMTP):
-    """The protocol of one socket. It holds no task while it waits for its client."""
-
-    # The parent's constructor looks every method up by name, which costs more than a whole transaction here.
-    def __init__(self, service: Service, listener: Listener) -> None:
-        self.loop = service.loop
-        self.transport: Any = None
-        self._service = service
-        self._listener = listener
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._skipping = False
-        self._replies: list[bytes] = []
-        self._reply_size = 0
-        self._body: DataReader | None = None
-        self._busy = False
-        self._choked = False
-        self._held_back = False
-        self._ended = False
-        self._tls = False
-        self._heard = 0.0
-        self._time = self.loop.time
-        self._timer: asyncio.TimerHandle | None = None
-        self._peer = ""
-        self._dialogue: Session
-
-    def __del__(self) -> None:
-        # The parent's looks for what its constructor would have made.
-        pass
+class Connection(Wire):
+    """The protocol of one socket, from its first octet to its last."""
 
     # What the event loop calls.
 
@@ -72,22 +46,75 @@ class Connection(SMTP):
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._tls = transport.get_extra_info("ssl_object") is not None
         self._dialogue = Session(self._service, self._listener, self._peer, tls=self._tls)
-        service = self._service
-        if service.stopping or len(service.connections) >= service.settings.max_connections:
-            self._say(replies.SHUTTING_DOWN if service.stopping else replies.TOO_MANY_CONNECTIONS)
+        balancers = self._listener.settings.proxy_from
+        if not balancers:
+            self._welcome()
+        elif inside(self._peer, balancers):
+            self._proxied = True
+            self._timer = self.loop.call_later(_PROXY, self.abort)
+        else:
+            # Whoever may write the header may call himself what he likes.
+            self.abort()
+
+    def _welcome(self) -> None:
+        """Greet the client, once it is known who that is."""
+        service, listener = self._service, self._listener
+        refusal = b"" if listener.serves(self._peer) else replies.NOT_FROM_HERE
+        refusal = refusal or service.enter(self, listener, self._peer)
+        if refusal:
+            self._say(refusal)
             self._hang_up()
             return
-        service.connections.add(self)
         self._heard = self._time()
         self._watch(min(service.settings.command_timeout, service.settings.data_timeout))
-        self._say(replies.lines(220, f"{service.hostname} ESMTP Pillarbox"))
+        if listener.settings.account:
+            self._busy = True
+            service.run(self._enter_by_address())
+            return
+        self._greet()
+
+    def _greet(self) -> None:
+        self._say(replies.lines(220, f"{self._service.hostname} ESMTP Pillarbox"))
         self._flush()
+
+    async def _enter_by_address(self) -> None:
+        refusal = await login.enter_by_address(self._dialogue)
+        self._busy = False
+        if self.transport is None:
+            return
+        if refusal:
+            self._say(refusal)
+            self._hang_up()
+            return
+        self._greet()
+        self._advance()
+
+    def _take_proxy_header(self) -> None:
+        try:
+            address = proxy.take(self._buffer)
+        except proxy.BadHeader:
+            self.abort()
+            return
+        if address is None:
+            return
+        self._proxied = False
+        assert self._timer is not None
+        self._timer.cancel()
+        self._timer = None
+        if address:
+            self._peer = address
+            self._dialogue = Session(self._service, self._listener, address, tls=False)
+        self._welcome()
 
     def data_received(self, data: bytes) -> None:
         if self._dialogue.mode in _OVER:
             return
         self._buffer += data
-        if self._body is not None:
+        if self._proxied:
+            self._take_proxy_header()
+            if self._proxied or self._dialogue.mode in _OVER:
+                return
+        if self._body is not None or self._dialogue.mode is Mode.CHUNK:
             self._heard = self._time()
         if self._busy or self._choked:
             if len(self._buffer) > _MAX_AHEAD and not self._held_back:
@@ -105,8 +132,8 @@ class Connection(SMTP):
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Work in progress goes on: what was handed in whole is stored, and only the reply has nobody to go to.
-        self._dialogue.mode = Mode.CLOSED
-        self._service.leave(self)
+        self._dialogue.close()
+        self._service.leave(self, self._listener, self._peer)
         if self._timer is not None:
             self._timer.cancel()
         if self._body is not None:
@@ -114,9 +141,6 @@ class Connection(SMTP):
             self._body = None
         self._buffer.clear()
         self.transport = None
-
-    def pause_writing(self) -> None:
-        self._choked = True
 
     def resume_writing(self) -> None:
         self._choked = False
@@ -131,10 +155,6 @@ class Connection(SMTP):
             self._say(replies.SHUTTING_DOWN)
             self._hang_up()
 
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
     # The dialogue.
 
     def _advance(self) -> None:
@@ -147,6 +167,10 @@ class Connection(SMTP):
                     break
             if self._body is not None:
                 if not self._read_data(self._body):
+                    break
+                continue
+            if self._dialogue.mode is Mode.CHUNK:
+                if not self._read_chunk():
                     break
                 continue
             line = self._next_line()
@@ -206,21 +230,17 @@ class Connection(SMTP):
             self._skipping = False
             self._say(dialogue.too_long())
             return
-        try:
-            answer = dialogue.line(line)
-        except Rejected as rejected:
-            answer = rejected.reply
-        except RelayError as error:
-            answer = replies.of(error)
-        except Exception as error:
-            facts.fault("smtp", error, peer=self._peer)
-            answer = replies.TROUBLE
+        answer = self._guarded(lambda: dialogue.line(line))
         if not isinstance(answer, bytes):
             self._work(answer)
             return
-        self._say(answer)
+        if answer:
+            self._say(answer)
         if dialogue.mode is Mode.DATA:
-            self._body = DataReader(self._service.limits)
+            self._body = dialogue.data_reader()
+            self._begun = self._time()
+        elif dialogue.mode is Mode.CHUNK:
+            self._begun = self._time()
         elif dialogue.mode is Mode.TLS:
             self._busy = True
             # Nothing sent in clear may be taken for something sent under TLS (RFC 3207 4.2, CVE-2011-0411), and
@@ -258,6 +278,36 @@ class Connection(SMTP):
             return True
         return done
 
+    def _read_chunk(self) -> bool:
+        """Whether the chunk that is arriving is complete."""
+        dialogue = self._dialogue
+        octets = bytes(memoryview(self._buffer)[: dialogue.chunk_left])
+        del self._buffer[: len(octets)]
+        dialogue.chunk_left -= len(octets)
+        if octets and not dialogue.chunk_reply:
+            assert dialogue.chunks is not None
+            dialogue.chunks.add(octets)
+        if dialogue.chunk_left:
+            return False
+        answer = self._guarded(lambda: chunk_done(dialogue))
+        if isinstance(answer, bytes):
+            self._say(answer)
+        else:
+            self._work(answer)
+        return True
+
+    def _guarded(self, step: Callable[[], Answer]) -> Answer:
+        """What `step` answers, or what its failure is answered with."""
+        try:
+            return step()
+        except Rejected as rejected:
+            return rejected.reply
+        except RelayError as error:
+            return replies.of(error)
+        except Exception as error:
+            facts.fault("smtp", error, peer=self._peer)
+            return replies.TROUBLE
+
     def _work(self, answer: Coroutine[Any, Any, bytes]) -> None:
         self._busy = True
         self._service.run(self._finish(answer))
@@ -276,7 +326,8 @@ class Connection(SMTP):
         if self.transport is None:
             return
         self._heard = self._time()
-        self._say(reply)
+        if reply:
+            self._say(reply)
         self._advance()
 
     async def _start_tls(self) -> None:
@@ -295,68 +346,14 @@ class Connection(SMTP):
             return
         self.transport = transport
         self._tls = True
-        self._dialogue = Session(self._service, self._listener, self._peer, tls=True)
+        before, self._dialogue = (
+            self._dialogue,
+            Session(self._service, self._listener, self._peer, tls=True),
+        )
+        if self._listener.settings.account and before.secret is None:
+            # Known by its address, which is the same.
+            self._dialogue.identity, before.identity = before.identity, None
+        before.close()
         self._heard = self._time()
         self._busy = False
         self._advance()
-
-    # Replies and the end.
-
-    def _say(self, reply: bytes) -> None:
-        self._replies.append(reply)
-        self._reply_size += len(reply)
-        if reply[0] >= 0x34:
-            _code, enhanced, text = reply.decode().rstrip().split(" ", 2)
-            facts.refused("smtp", enhanced, text, self._peer)
-            if reply[0] >= 0x35:
-                last = self._dialogue.count_error()
-                if last:
-                    self._say(last)
-
-    def _flush(self) -> None:
-        if not self._replies:
-            return
-        data = b"".join(self._replies)
-        self._replies.clear()
-        self._reply_size = 0
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def _hang_up(self, *, linger: bool = False) -> None:
-        """Close once the last replies are out, or soon after if the client does not take them.
-
-        With `linger` what the client is still sending is read and dropped for a moment: closing a socket with
-        unread octets resets it, and the reply that says why would be lost.
-        """
-        self._flush()
-        self._dialogue.mode = Mode.CLOSED
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(_LINGER, self.abort)
-        if linger and not self._tls and not self._ended:
-            self._buffer.clear()
-            transport.write_eof()
-            transport.resume_reading()
-        else:
-            transport.close()
-
-    def _watch(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self._check_time)
-
-    def _check_time(self) -> None:
-        """Close a connection whose client has been silent for too long; our own work has no such limit."""
-        now = self._time()
-        if self._busy and not self._choked:
-            self._heard = now
-        settings = self._service.settings
-        limit = settings.command_timeout if self._body is None else settings.data_timeout
-        left = self._heard + limit - now
-        if left <= 0:
-            self._say(replies.TIMED_OUT)
-            self._hang_up()
-        else:
-            # DATA may begin at any time and has a limit of its own.
-            self._watch(min(left, settings.data_timeout))

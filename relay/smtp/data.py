@@ -65,11 +65,8 @@ class SpoolTail:
         self._file.close()
 
 
-class DataReader:
-    """Takes one mail out of a connection's buffer.
-
-    Call `feed` with the buffer whenever octets were added to it, until it returns true; then `content`.
-    """
+class Reader:
+    """Keeps one mail as it arrives, and what is wrong with it. How its octets arrive is the subclasses' business."""
 
     __slots__ = (
         "_eight_bit",
@@ -79,20 +76,20 @@ class DataReader:
         "_head",
         "_held",
         "_limits",
-        "_opened",
         "_parts",
-        "_received",
-        "_scanned",
         "_size",
         "_split",
+        "received",
     )
+
+    #: whether leading dots are doubled on the wire
+    _stuffed = True
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._opened = False
         self._first = True
-        self._scanned = 0
-        self._received = 0
+        #: octets that have arrived, kept or not
+        self.received = 0
         self._size = 0
         self._head = b""
         self._split = False
@@ -105,27 +102,7 @@ class DataReader:
     @property
     def overrun(self) -> bool:
         """The mail was refused and so much more of it arrives that hanging up is kinder to both sides."""
-        return self._error is not None and self._received > 2 * self._limits.size + _BLOCK
-
-    def feed(self, buffer: bytearray) -> bool:
-        """Take what can be taken; true once the end of data was found and removed. What follows it stays."""
-        if not self._opened:
-            # The line end of the DATA command opens the first line: a mail of "." alone is an empty one. From
-            # here on every block that is taken begins with the line end before it.
-            buffer[:0] = b"\r\n"
-            self._opened = True
-        end = buffer.find(b"\r\n.\r\n", self._scanned)
-        if end >= 0:
-            self._take(bytes(memoryview(buffer)[: end + 2]), last=True)
-            del buffer[: end + 5]
-            return True
-        if self._error is not None:
-            self._received += max(0, len(buffer) - 4)
-            del buffer[:-4]
-        elif len(buffer) >= _BLOCK:
-            self._take_some(buffer)
-        self._scanned = max(0, len(buffer) - 4)
-        return False
+        return self._error is not None and self.received > 2 * self._limits.size + _BLOCK
 
     def content(self) -> Content:
         """The mail; its tail belongs to the caller. Raises the `Refused` or `Unavailable` that befell it."""
@@ -154,13 +131,12 @@ class DataReader:
             self._refuse(BadMessage(f"A line is longer than {MAX_LINE} octets."))
 
     def _take(self, block: bytes, *, last: bool) -> None:
-        self._received += len(block)
         if self._error is not None:
             return
         if len(block) > MAX_LINE and _has_endless_line(block):
             self._refuse(BadMessage(f"A line is longer than {MAX_LINE} octets."))
             return
-        block = clean(block)
+        block = clean(block, stuffed=self._stuffed)
         if self._first:
             self._first = False
             block = block[2:]
@@ -180,6 +156,8 @@ class DataReader:
     def _take_head(self, block: bytes, *, last: bool) -> bytes:
         """Move what belongs to the header block there; returns the rest."""
         data = self._head + block if self._head else block
+        if not self._head:
+            data = data[mime.mailbox_line(data) :]
         end = mime.split_head(data)
         if end > self._limits.header:
             self._refuse(TooLarge("The header block is larger than this server takes."))
@@ -209,7 +187,70 @@ class DataReader:
         self.close()
 
 
-def clean(block: bytes) -> bytes:
+class DataReader(Reader):
+    """Takes one mail out of a connection's buffer, after DATA.
+
+    Call `feed` with the buffer whenever octets were added to it, until it returns true; then `content`.
+    """
+
+    __slots__ = ("_opened", "_scanned")
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._opened = False
+        self._scanned = 0
+
+    def feed(self, buffer: bytearray) -> bool:
+        """Take what can be taken; true once the end of data was found and removed. What follows it stays."""
+        if not self._opened:
+            # The line end of the DATA command opens the first line: a mail of "." alone is an empty one. From
+            # here on every block that is taken begins with the line end before it.
+            buffer[:0] = b"\r\n"
+            self._opened = True
+        end = buffer.find(b"\r\n.\r\n", self._scanned)
+        if end >= 0:
+            self._take(bytes(memoryview(buffer)[: end + 2]), last=True)
+            del buffer[: end + 5]
+            return True
+        if self._error is not None:
+            self.received += max(0, len(buffer) - 4)
+            del buffer[:-4]
+        elif len(buffer) >= _BLOCK:
+            before = len(buffer)
+            self._take_some(buffer)
+            self.received += before - len(buffer)
+        self._scanned = max(0, len(buffer) - 4)
+        return False
+
+
+class ChunkReader(Reader):
+    """Puts one mail together from the chunks of BDAT (RFC 3030), whose octets are counted and not stuffed."""
+
+    __slots__ = ("_lines",)
+
+    _stuffed = False
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        # Every block begins with the line end before it.
+        self._lines = bytearray(b"\r\n")
+
+    def add(self, octets: bytes) -> None:
+        self.received += len(octets)
+        if self._error is not None:
+            return
+        self._lines += octets
+        if len(self._lines) >= _BLOCK:
+            self._take_some(self._lines)
+
+    def finish(self) -> None:
+        """The last chunk is there. A mail ends with a line end, which BDAT does not make its client send."""
+        if not self._lines.endswith(b"\n"):
+            self._lines += b"\r\n"
+        self._take(bytes(self._lines), last=True)
+
+
+def clean(block: bytes, *, stuffed: bool = True) -> bytes:
     """Dots unstuffed and line ends made CRLF, in a block that begins with the line end before it.
 
     After CRLF a leading dot goes, as RFC 5321 4.5.2 has it. After a bare LF only one of two dots does: clients that
@@ -217,8 +258,9 @@ def clean(block: bytes) -> bytes:
     """
     ends = block.count(b"\r\n")
     if block.count(b"\n") == ends == block.count(b"\r"):
-        return block.replace(b"\r\n.", b"\r\n")
-    block = _STUFFED_AFTER_LF.sub(b"\n.", block.replace(b"\r\n.", b"\r\n"))
+        return block.replace(b"\r\n.", b"\r\n") if stuffed else block
+    if stuffed:
+        block = _STUFFED_AFTER_LF.sub(b"\n.", block.replace(b"\r\n.", b"\r\n"))
     return _CR_RUN.sub(b"\n", block).replace(b"\r", b" ").replace(b"\n", b"\r\n")
 
 

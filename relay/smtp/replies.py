@@ -52,6 +52,10 @@ def queued(identifier: int) -> bytes:
     return b"250 2.0.0 queued as %d\r\n" % identifier
 
 
+def chunk(octets: int) -> bytes:
+    return b"250 2.0.0 %d octets received\r\n" % octets
+
+
 OK = say(250, "2.0.0", "OK")
 SENDER_OK = say(250, "2.1.0", "sender ok")
 RECIPIENT_OK = say(250, "2.1.5", "recipient ok")
@@ -69,6 +73,15 @@ TLS_UNAVAILABLE = say(454, "4.7.0", "TLS is not available here")
 
 SHUTTING_DOWN = say(421, "4.3.2", "the service is restarting; please try again in a moment")
 TOO_MANY_CONNECTIONS = say(421, "4.3.2", "too many connections; please try again later")
+OVERLOADED = say(421, "4.3.2", "too busy at the moment; please try again later")
+TOO_MANY_FROM_ADDRESS = say(421, "4.7.0", "too many connections from your address; please try again later")
+TOO_MANY_OF_ACCOUNT = say(421, "4.7.0", "too many connections of this account; please try again later")
+TOO_MANY_TRANSACTIONS = say(421, "4.7.0", "enough mail for one connection; please open another")
+TOO_MANY_COMMANDS = say(421, "4.7.0", "too many commands without a mail; closing the connection")
+TOO_SLOW = say(421, "4.4.2", "the mail arrives too slowly; closing the connection")
+LOCKED_OUT = say(421, "4.7.0", "too many failed logins; please try again later")
+NOT_FROM_HERE = say(554, "5.7.1", "your address may not connect here")
+KEY_ENDED = say(530, "5.7.0", "the key is no longer valid; authenticate again")
 TIMED_OUT = say(421, "4.4.2", "timeout; closing the connection")
 TOO_MANY_ERRORS = say(421, "4.7.0", "too many errors; closing the connection")
 TOO_MANY_FAILURES = say(421, "4.7.0", "too many failed logins; closing the connection")
@@ -81,6 +94,7 @@ BAD_ARGUMENT = say(501, "5.5.4", "this command takes no argument")
 MISSING_ARGUMENT = say(501, "5.5.4", "an argument is missing")
 BAD_MAIL = say(501, "5.5.4", "syntax: MAIL FROM:<address> [parameters]")
 BAD_RCPT = say(501, "5.5.4", "syntax: RCPT TO:<address>")
+BAD_BDAT = say(501, "5.5.4", "syntax: BDAT size [LAST]")
 BAD_PARAMETER = say(501, "5.5.4", "a parameter is malformed or given twice")
 BAD_SENDER = say(553, "5.1.7", "the sender address is malformed")
 BAD_RECIPIENT = say(553, "5.1.3", "the recipient address is malformed")
@@ -95,6 +109,7 @@ TOO_MANY_HOPS = say(554, "5.4.6", "too many hops; this looks like a mail loop")
 NO_RECIPIENTS = say(554, "5.5.1", "no valid recipients")
 
 SAY_EHLO_FIRST = say(503, "5.5.1", "send EHLO first")
+NOT_AMONG_CHUNKS = say(503, "5.5.1", "DATA and BDAT cannot be mixed in one mail")
 SAY_MAIL_FIRST = say(503, "5.5.1", "send MAIL first")
 IN_TRANSACTION = say(503, "5.5.1", "not during a mail transaction")
 ALREADY_AUTHENTICATED = say(503, "5.5.1", "already authenticated")

@@ -3,24 +3,28 @@
 import asyncio
 import errno
 import os
-import ssl
+import signal
 from functools import partial
 from pathlib import Path
 
+from relay.capacity import Space
 from relay.config import ListenerSettings, Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import facts
 from relay.policy import Authenticator, Suppressions
-from relay.process import Context
+from relay.process import Context, queue_url
 from relay.smtp import service as shared
+from relay.smtp.certificate import Certificate
 from relay.smtp.connection import HANDSHAKE, Connection
 from relay.smtp.data import Limits
 from relay.smtp.service import Listener, Service
+from relay.throttle import Throttle
 
 #: seconds that transactions in progress get when the door closes
 _DRAIN = 20.0
 _BACKLOG = 1024
+_TICK = 1.0  # seconds
 
 
 async def serve(context: Context) -> None:
@@ -30,8 +34,22 @@ async def serve(context: Context) -> None:
     """
     intake = context.intake()
     authenticator = context.authenticator()
-    server = Server(context.settings, intake, authenticator, context.suppressions())
+    from relay.ratelimit import RateLimiter
+
+    settings = context.settings
+    url = queue_url(settings)
+    namespace = settings.queue.namespace
+    throttle = Throttle(
+        failures=settings.smtp.max_auth_failures,
+        lock=settings.smtp.auth_lock,
+        url=url,
+        namespace=namespace,
+    )
+    limiter = RateLimiter(url, per_second=settings.limits.sends_per_second, namespace=namespace)
+    server = Server(settings, intake, authenticator, context.suppressions(), throttle, limiter)
     await server.start()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     try:
         context.ready()
         await context.stop.wait()
@@ -39,6 +57,8 @@ async def serve(context: Context) -> None:
         await server.stop()
         await intake.close()
         await authenticator.close()
+        await throttle.close()
+        await limiter.close()
 
 
 class Server:
@@ -50,11 +70,16 @@ class Server:
         intake: Intake | shared.Intake,
         authenticator: Authenticator | shared.Authenticator,
         suppressions: Suppressions | shared.Suppressions,
+        throttle: Throttle | None = None,
+        limiter: shared.Limiter | None = None,
     ) -> None:
+        """Without `throttle` failed logins are counted here alone; without `limiter` nobody is limited."""
         smtp = settings.smtp
         spool = settings.data_dir / "spool"
         self._settings = smtp
         self._servers: list[asyncio.Server] = []
+        self._certificates: list[Certificate] = []
+        self._ticking: asyncio.TimerHandle | None = None
         self.service = Service(
             settings=smtp,
             hostname=smtp.name,
@@ -63,6 +88,11 @@ class Server:
             authenticator=authenticator,
             suppressions=suppressions,
             loop=asyncio.get_running_loop(),
+            throttle=throttle or Throttle(failures=smtp.max_auth_failures, lock=smtp.auth_lock),
+            space=Space(spool, settings.min_free_space),
+            providers=frozenset(settings.ways_out),
+            limiter=limiter,
+            sends_per_second=settings.limits.sends_per_second,
         )
 
     @property
@@ -78,10 +108,31 @@ class Server:
         except BaseException:
             self._close()
             raise
+        self._tick(self.service.loop.time())
+
+    def reload(self) -> None:
+        """Take up certificates that have been renewed."""
+        for certificate in self._certificates:
+            certificate.refresh()
+
+    def _tick(self, due: float) -> None:
+        """Once a second: see how late we are, and whether a certificate has changed."""
+        service = self.service
+        lag = service.loop.time() - due
+        if lag > self._settings.max_lag and not service.overloaded:
+            facts.overloaded("smtp", lag)
+        service.overloaded = lag > self._settings.max_lag
+        self.reload()
+        due = service.loop.time() + _TICK
+        self._ticking = service.loop.call_at(due, self._tick, due)
 
     async def _open(self, number: int, settings: ListenerSettings) -> None:
         where = f"smtp.listeners[{number}]"
-        listener = Listener(settings, tls_context(settings, where))
+        listener = Listener(settings, None)
+        if settings.tls != "none" and settings.certificate is not None and settings.key is not None:
+            certificate = Certificate(settings.certificate, settings.key, where)
+            self._certificates.append(certificate)
+            listener.tls = certificate.context
         implicit = settings.tls == "implicit"
         loop = asyncio.get_running_loop()
         try:
@@ -108,29 +159,10 @@ class Server:
         await self.service.drain(_DRAIN)
 
     def _close(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
         for server in self._servers:
             server.close()
-
-
-def tls_context(settings: ListenerSettings, where: str) -> ssl.SSLContext | None:
-    """The TLS side of a listener, or None where it has no certificate; raises `Misconfigured`."""
-    if settings.tls == "none" or settings.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in filter(None, (settings.certificate, settings.key)):
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise Misconfigured(f"{where}: {path} cannot be read: {error.strerror}") from None
-    try:
-        context.load_cert_chain(settings.certificate, settings.key, password=lambda: "")
-    except ssl.SSLError as error:
-        reason = (error.reason or "not in PEM format").replace("_", " ").lower()
-        raise Misconfigured(
-            f"{where}: {settings.certificate} and {settings.key} are not a certificate and its key: {reason}"
-        ) from None
-    return context
 
 
 def _make_spool(path: Path) -> None:

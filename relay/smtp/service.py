@@ -3,16 +3,24 @@
 import asyncio
 import contextlib
 import ssl
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from relay.capacity import Space
 from relay.config import ListenerSettings, SmtpSettings
-from relay.core.identity import Identity
+from relay.core.identity import Identity, inside
 from relay.core.message import Accepted, Submission
+from relay.observe import facts
+from relay.observe.sparing import Sparing
+from relay.smtp import replies
 from relay.smtp.data import Limits
+from relay.throttle import Throttle, block
+
+if TYPE_CHECKING:
+    from relay.ratelimit import Verdict
 
 
 class Intake(Protocol):
@@ -25,6 +33,14 @@ class Authenticator(Protocol):
     """The part of `relay.policy.Authenticator` that the door needs."""
 
     async def identify(self, secret: str, peer: str | None = None) -> Identity: ...
+
+    async def account(self, name: str) -> Identity: ...
+
+
+class Limiter(Protocol):
+    """The part of `relay.ratelimit.RateLimiter` that the door needs."""
+
+    async def hit(self, identity: Identity) -> "Verdict": ...
 
 
 class Suppressions(Protocol):
@@ -56,17 +72,69 @@ class Service:
     authenticator: Authenticator
     suppressions: Suppressions
     loop: asyncio.AbstractEventLoop
+    throttle: Throttle
+    space: Space
+    #: names of the ways out, one of which a mail may ask for
+    providers: frozenset[str]
+    limiter: Limiter | None = None
+    sends_per_second: int = 0
     connections: set[Stoppable] = field(default_factory=set)
+    by_address: Counter[str] = field(default_factory=Counter)
+    by_account: Counter[int] = field(default_factory=Counter)
     #: what goes on even when its client is gone: commits above all
     work: set[asyncio.Task[None]] = field(default_factory=set)
+    #: too far behind to take on more clients
+    overloaded: bool = False
     stopping: bool = False
     #: set when the last connection has ended, once we are stopping
     empty: asyncio.Event = field(default_factory=asyncio.Event)
+    refusals: Sparing = field(default_factory=lambda: Sparing(partial(facts.refusals_hidden, "smtp")))
 
-    def leave(self, connection: Stoppable) -> None:
-        self.connections.discard(connection)
+    def enter(self, connection: Stoppable, listener: "Listener", address: str) -> bytes:
+        """Admit a connection; returns the reply that says why not, or nothing."""
+        settings = self.settings
+        if self.stopping:
+            return replies.SHUTTING_DOWN
+        if self.overloaded:
+            return replies.OVERLOADED
+        if len(self.connections) >= settings.max_connections or listener.crowded:
+            return replies.TOO_MANY_CONNECTIONS
+        client = block(address)
+        most = settings.max_connections_per_address
+        if most and self.by_address[client] >= most:
+            return replies.TOO_MANY_FROM_ADDRESS
+        self.connections.add(connection)
+        self.by_address[client] += 1
+        listener.connections += 1
+        return b""
+
+    def leave(self, connection: Stoppable, listener: "Listener", address: str) -> None:
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        listener.connections -= 1
+        _less(self.by_address, block(address))
         if self.stopping and not self.connections:
             self.empty.set()
+
+    def enter_account(self, account_id: int) -> bool:
+        """Whether another connection may send for the account; if so it is counted."""
+        most = self.settings.max_connections_per_account
+        if most and self.by_account[account_id] >= most:
+            return False
+        self.by_account[account_id] += 1
+        return True
+
+    def leave_account(self, account_id: int) -> None:
+        _less(self.by_account, account_id)
+
+    def limited(self, identity: Identity) -> bool:
+        """Whether the limiter has to be asked about this client's mails."""
+        return self.limiter is not None and bool(
+            identity.rate_limit
+            or identity.daily_quota is not None
+            or (self.sends_per_second and identity.rate_limit is None)
+        )
 
     async def drain(self, seconds: float) -> None:
         """Stop: end every connection as soon as it is between transactions, at the latest after `seconds`."""
@@ -88,28 +156,35 @@ class Service:
         task.add_done_callback(self.work.discard)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listener:
     """One address the door listens on, and what is allowed there."""
 
     settings: ListenerSettings
     tls: ssl.SSLContext | None
+    connections: int = 0
 
     @property
     def starttls(self) -> bool:
         return self.tls is not None and self.settings.tls == "starttls"
 
+    @property
+    def crowded(self) -> bool:
+        return 0 < self.settings.max_connections <= self.connections
+
     def trusts(self, address: str) -> bool:
         """Whether clients there may log in without TLS."""
-        return _inside(address, self.settings.plain_auth_from)
+        return inside(address, self.settings.plain_auth_from)
+
+    def serves(self, address: str) -> bool:
+        """Whether clients there are served at all."""
+        return not self.settings.allow_from or inside(address, self.settings.allow_from)
 
 
-@lru_cache(maxsize=1024)
-def _inside(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in network for network in networks)
+K = TypeVar("K")
+
+
+def _less(counts: Counter[K], key: K) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

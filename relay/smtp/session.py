@@ -38,6 +38,7 @@ class Session:
         "chunk_last",
         "chunk_left",
         "chunk_reply",
+        "chunk_size",
         "chunks",
         "envelope",
         "extended",
@@ -71,7 +72,7 @@ class Session:
         self.asked_at = 0.0
         self.envelope: Envelope | None = None
         self.chunks: ChunkReader | None = None
-        self.chunk_left = 0
+        self.chunk_left = self.chunk_size = 0
         self.chunk_last = False
         self.chunk_reply = b""
         self.failures = 0

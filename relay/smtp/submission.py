@@ -4,6 +4,7 @@ The header block is scanned, not parsed: fields are found by position, a few val
 is passed on as it came.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,21 +16,18 @@ from relay.core.address import InvalidAddress, Mailbox, parse_mailbox, parse_mai
 from relay.core.errors import BadMessage
 from relay.core.identity import Identity
 from relay.core.ids import new_id
-from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
+from relay.core.message import EnvelopeRecipient, Idempotency, RecipientKind, Submission
 from relay.core.mime import Field
-from relay.core.status import Classification, Door
+from relay.core.status import Door
 from relay.policy import check_sender
-from relay.smtp import replies
+from relay.smtp import controls, replies
 from relay.smtp.data import Content
 
 Fields = dict[bytes, list[Field]]
 
-_TAG = b"x-pillarbox-tag"
-_CLASSIFICATION = b"x-pillarbox-classification"
-#: fields that tell us something, or name those whom the others must not see
-_REMOVED = frozenset({b"bcc", b"resent-bcc", _TAG, _CLASSIFICATION})
+#: fields that name those whom the others must not see
+_HIDDEN = frozenset({b"bcc", b"resent-bcc"})
 
-_MAX_TAG = 255  # characters, as the record has them
 _MAX_FROM = 1000
 _MAX_SUBJECT = 2000
 _ATOM = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-/=?^_`{|}~.@\"")
@@ -42,6 +40,8 @@ class Envelope:
     sender: str
     smtputf8: bool
     recipients: dict[str, EnvelopeRecipient]
+    ret: str | None = None  #: RFC 3461 RET and ENVID
+    envid: str | None = None
 
     def isascii(self) -> bool:
         return self.sender.isascii() and all(address.isascii() for address in self.recipients)
@@ -55,10 +55,12 @@ class Trace:
     address: str  #: the client's IP address
     tls: bool
     hostname: str  #: ours
+    authenticated: bool = True  #: by AUTH, and not merely by its address
 
     def received(self, envelope: Envelope) -> str:
         address = f"IPv6:{self.address}" if ":" in self.address else self.address
-        protocol = f"{'UTF8SMTP' if envelope.smtputf8 else 'ESMTP'}{'S' if self.tls else ''}A"
+        protocol = "UTF8SMTP" if envelope.smtputf8 else "ESMTP"
+        protocol += ("S" if self.tls else "") + ("A" if self.authenticated else "")
         # Naming one of several recipients would show it to the others.
         only = f"\r\n\tfor <{next(iter(envelope.recipients))}>" if len(envelope.recipients) == 1 else ""
         return (
@@ -69,7 +71,13 @@ class Trace:
 
 
 def build(
-    identity: Identity, envelope: Envelope, content: Content, trace: Trace, *, max_hops: int
+    identity: Identity,
+    envelope: Envelope,
+    content: Content,
+    trace: Trace,
+    *,
+    max_hops: int,
+    providers: frozenset[str],
 ) -> Submission:
     """Raises `Refused` for a mail that may not or cannot be sent, `Rejected` for one that loops."""
     head = content.head
@@ -83,21 +91,29 @@ def build(
     if len(by_name.get(b"received", ())) > max_hops:
         raise replies.Rejected(replies.TOO_MANY_HOPS)
     author = _author(identity, head, by_name)
+    removed = controls.fields(by_name)
+    wanted = controls.read(head, by_name, providers=providers) if removed else controls.NONE
     recipients = list(envelope.recipients.values())
     _sort_recipients(recipients, head, by_name)
     return Submission(
         account_id=identity.account_id,
-        key_id=identity.key_id,
+        key_id=identity.key_id or None,
         door=Door.SMTP,
         sender=envelope.sender,
         recipients=recipients,
-        head=_edited(head, fields, by_name, trace, envelope),
+        head=_edited(head, fields, by_name, removed | _HIDDEN, trace, envelope),
         tail=content.tail,
         from_=_storable(str(author), _MAX_FROM),
         subject=_text(head, by_name, b"subject", _MAX_SUBJECT),
         reply_to=_text(head, by_name, b"reply-to", _MAX_FROM) or None,
-        tag=_text(head, by_name, _TAG, _MAX_TAG) or None,
-        classification=_classification(head, by_name),
+        tag=wanted.tag,
+        classification=wanted.classification,
+        metadata=wanted.metadata or None,
+        send_at=wanted.send_at,
+        idempotency=_idempotency(wanted.idempotency_key, envelope, head, by_name),
+        options=dict(wanted.options),
+        ret=envelope.ret,
+        envid=envelope.envid,
         smtputf8=envelope.smtputf8 and not (head.isascii() and envelope.isascii()),
         eight_bit=content.eight_bit,
     )
@@ -155,24 +171,32 @@ def _names(text: str, address: str) -> bool:
     return False
 
 
-def _classification(head: bytes, by_name: Fields) -> Classification | None:
-    written = by_name.get(_CLASSIFICATION)
-    if not written:
+def _idempotency(key: str | None, envelope: Envelope, head: bytes, by_name: Fields) -> Idempotency | None:
+    """What makes a repeated mail the same: for whom, from whom, about what.
+
+    Not its octets: a program that tries again mostly writes another date, message id and boundary.
+    """
+    if key is None:
         return None
-    try:
-        return Classification(mime.value(head, written[0]).upper())
-    except ValueError:
-        known = ", ".join(Classification)
-        raise BadMessage(f"X-Pillarbox-Classification must be one of {known}.") from None
+    same = [envelope.sender, *sorted(envelope.recipients)]
+    same += [mime.value(head, field) for name in (b"from", b"subject") for field in by_name.get(name, ())]
+    return Idempotency(key, hashlib.sha256("\0".join(same).encode("utf-8", "replace")).hexdigest())
 
 
-def _edited(head: bytes, fields: list[Field], by_name: Fields, trace: Trace, envelope: Envelope) -> bytes:
+def _edited(
+    head: bytes,
+    fields: list[Field],
+    by_name: Fields,
+    removed: frozenset[bytes],
+    trace: Trace,
+    envelope: Envelope,
+) -> bytes:
     added = trace.received(envelope)
     if b"message-id" not in by_name:
         added += f"Message-ID: <{new_id()}.{time.monotonic_ns() % 1_000_000}@{trace.hostname}>\r\n"
     if b"date" not in by_name:
         added += f"Date: {_now()}\r\n"
-    kept = head if _REMOVED.isdisjoint(by_name) else mime.without(head, fields, _REMOVED)
+    kept = head if removed.isdisjoint(by_name) else mime.without(head, fields, removed)
     return added.encode() + kept + (b"" if kept.endswith(b"\r\n\r\n") else b"\r\n")
 
 

@@ -17,6 +17,7 @@ from relay.core.errors import Conflict, NotFound
 from relay.core.identity import Identity
 from relay.core.ids import new_id
 from relay.store import tables as t
+from relay.store.senders import add_sender
 from relay.store.types import BigInt, Instant
 
 #: what a key may do unless it says otherwise
@@ -46,14 +47,16 @@ def digest(secret: str) -> str:
 def create_account(
     connection: sa.Connection, name: str, *, email: str | None = None, senders: Sequence[str] = ()
 ) -> int:
-    """Raises `Conflict` when the name is taken."""
-    if connection.execute(sa.select(t.account.c.id).where(t.account.c.name == name)).first():
-        raise Conflict(f"An account named {name} exists already.")
+    """Raises `Conflict` when the name is taken, `Refused` for a sender that is none."""
     identifier = new_id()
-    connection.execute(
-        t.account.insert(), {"id": identifier, "name": name, "email": email, "created_at": now()}
-    )
-    for pattern in senders:
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                t.account.insert(), {"id": identifier, "name": name, "email": email, "created_at": now()}
+            )
+    except sa.exc.IntegrityError:
+        raise Conflict(f"An account named {name} exists already.") from None
+    for pattern in dict.fromkeys(senders):
         add_sender(connection, identifier, pattern)
     return identifier
 
@@ -66,11 +69,38 @@ def account_by_name(connection: sa.Connection, name: str) -> int:
     return int(row.id)
 
 
-def add_sender(connection: sa.Connection, account_id: int, pattern: str) -> None:
-    connection.execute(
-        t.sender.insert(),
-        {"id": new_id(), "account_id": account_id, "pattern": pattern.lower(), "created_at": now()},
-    )
+def get_account(connection: sa.Connection, identifier: int) -> dict[str, Any]:
+    """Raises `NotFound`."""
+    row = connection.execute(sa.select(t.account).where(t.account.c.id == identifier)).mappings().first()
+    if row is None:
+        raise NotFound(f"There is no account with ID {identifier}.")
+    return dict(row)
+
+
+def list_accounts(
+    connection: sa.Connection, *, limit: int | None = None, before: int | None = None
+) -> list[dict[str, Any]]:
+    """Accounts, newest first, beginning below the id `before`."""
+    statement = sa.select(t.account).order_by(t.account.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(t.account.c.id < before)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def update_account(connection: sa.Connection, identifier: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change `name`, `email`, or `disabled_at`, which stops every key of the account. Returns it as it is then.
+
+    Raises `NotFound`, and `Conflict` when the name is taken.
+    """
+    before = get_account(connection, identifier)
+    if not changes:
+        return before
+    try:
+        with connection.begin_nested():
+            connection.execute(t.account.update().where(t.account.c.id == identifier).values(**changes))
+    except sa.exc.IntegrityError:
+        raise Conflict(f"An account named {changes.get('name')} exists already.") from None
+    return {**before, **changes}
 
 
 def create_key(
@@ -84,8 +114,33 @@ def create_key(
     rate_limit: int | None = None,
     daily_quota: int | None = None,
 ) -> NewKey:
-    """Raises `NotFound` when there is no such account."""
-    account_id = account_by_name(connection, account)
+    """A key for the account of that name. Raises `NotFound` when there is none."""
+    return create_key_for(
+        connection,
+        account_by_name(connection, account),
+        account,
+        label=label,
+        scopes=scopes,
+        expires_at=expires_at,
+        networks=networks,
+        rate_limit=rate_limit,
+        daily_quota=daily_quota,
+    )
+
+
+def create_key_for(
+    connection: sa.Connection,
+    account_id: int,
+    account: str,
+    *,
+    label: str = "",
+    scopes: Sequence[str] = DEFAULT_SCOPES,
+    expires_at: datetime | None = None,
+    networks: Sequence[str] = (),
+    rate_limit: int | None = None,
+    daily_quota: int | None = None,
+) -> NewKey:
+    """A key for an account that exists, of which both id and name are known."""
     secret = generate_secret(account)
     identifier = new_id()
     connection.execute(
@@ -144,6 +199,8 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
             k.created_at,
             k.expires_at,
             k.revoked_at,
+            k.networks,
+            k.last_used_at,
         )
         .join(t.account)
         .order_by(k.id.desc())
@@ -232,3 +289,24 @@ def note_use(connection: sa.Connection, used: Mapping[int, datetime]) -> None:
     )
     # In one order, so that two processes cannot wait for each other.
     connection.execute(statement, [{"b_id": key, "b_at": used[key]} for key in sorted(used)])
+
+
+def identify_account(connection: sa.Connection, name: str) -> Identity | None:
+    """An account by its name, as a client that needs no key acts for it; None for an unknown or disabled one."""
+    row = connection.execute(
+        sa.select(t.account.c.id, t.account.c.email).where(
+            t.account.c.name == name, t.account.c.disabled_at.is_(None)
+        )
+    ).first()
+    if row is None:
+        return None
+    patterns = connection.execute(_PATTERNS, {"b_ids": [row.id]})
+    return Identity(
+        account_id=row.id,
+        key_id=0,
+        account=name,
+        email=row.email,
+        scopes=frozenset({"send"}),
+        expires_at=None,
+        senders=tuple(row.pattern for row in patterns),
+    )

@@ -34,12 +34,13 @@ def test_check_passes(command: tuple[str, ...]) -> None:
 
 
 HOMES = {
+    "cryptography": ("relay/signing",),
     "aiosmtpd": ("relay/smtp/",),
     "sqlmodel": ("relay/store/",),
     "sqlalchemy": ("relay/store/",),
     "alembic": ("relay/store/",),
     "dramatiq": ("relay/queue", "workers/"),
-    "redis": ("relay/queue", "workers/"),
+    "redis": ("relay/queue", "workers/", "relay/throttle"),
     "limits": ("relay/ratelimit",),
     "python_multipart": ("api/",),
     "fastapi": ("api/",),

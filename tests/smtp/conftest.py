@@ -19,7 +19,7 @@ def open_door(settings: Callable[..., Settings], sqlite_url: str) -> Iterator[Ca
     with ExitStack() as stack:
 
         def opening(wrap: Any = lambda intake: intake, **smtp: Any) -> Door:
-            table = {"hostname": "mx.example.org", "listeners": [{"port": 0}], **smtp}
+            table = {"hostname": "mx.example.org", "listeners": [{"port": 0}], "auth_delay": 0, **smtp}
             return stack.enter_context(running(settings(smtp=table, database={"url": sqlite_url}), wrap))
 
         yield opening

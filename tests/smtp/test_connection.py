@@ -160,7 +160,7 @@ def test_a_client_that_vanishes_before_the_dot_leaves_nothing(door: Door) -> Non
 
 
 def test_commands_sent_ahead_wait_for_the_commit(open_door: Callable[..., Door]) -> None:
-    door, gate = _gated(open_door)
+    door, gate = _gated(open_door, max_idle_commands=100_000)
     with door.ready() as client:
         client.envelope()
         client.ask("DATA", 354)
@@ -173,7 +173,8 @@ def test_commands_sent_ahead_wait_for_the_commit(open_door: Callable[..., Door])
         client.expect(221)
 
 
-def test_a_client_that_does_not_read_is_not_answered_without_end(door: Door) -> None:
+def test_a_client_that_does_not_read_is_not_answered_without_end(open_door: Callable[..., Door]) -> None:
+    door = open_door(max_idle_commands=10**9)
     with door.connect() as client:
         client.expect(220)
         client.socket.setblocking(False)
@@ -210,7 +211,7 @@ def test_a_silent_client_is_cut(open_door: Callable[..., Door]) -> None:
 
 
 def test_a_stalled_upload_is_cut_and_a_slow_one_is_not(open_door: Callable[..., Door]) -> None:
-    door = open_door(data_timeout=0.5, command_timeout=30)
+    door = open_door(data_timeout=0.5, min_data_rate=1, command_timeout=30)
     pause = threading.Event()
     with door.ready() as client:
         client.envelope()

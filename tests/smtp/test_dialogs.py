@@ -2,7 +2,8 @@ r"""Conversations as files. A new case is a new file in `dialogs/`.
 
 # words about the case; the first line is its point
 ! max_size 1000        a setting of the table `smtp` (JSON); `tls` gives the listener a certificate;
-                       `networks` the CIDRs that may log in without TLS
+                       `networks` the CIDRs that may log in without TLS, `listener` more of its table, and
+                       `disk` the octets that have to be free
 = login                where the conversation starts: greeting, ehlo, login, mail (MAIL and RCPT done), data
 C: EHLO me             the client sends a line; lines in a row go out in one write
 R: MAIL\r\n\x00        the client sends exactly these octets
@@ -22,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from relay.capacity import Space
 from tests.smtp.door import Client, Door
 
 DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))
@@ -29,9 +31,14 @@ _PROLOGUE = ("greeting", "ehlo", "login", "mail", "data")
 
 
 @pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
-def test_dialog(path: Path, open_door: Callable[..., Door], certificate: dict[str, Path]) -> None:
+def test_dialog(
+    path: Path, open_door: Callable[..., Door], certificate: dict[str, Path], tmp_path: Path
+) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     door = open_door(**_settings(lines, certificate))
+    for line in lines:
+        if line.startswith("! disk "):
+            door.server.service.space = Space(tmp_path, int(line[7:]))
     with door.connect() as client:
         _play(lines, client, door)
 
@@ -40,13 +47,15 @@ def _settings(lines: list[str], certificate: dict[str, Path]) -> dict[str, Any]:
     smtp: dict[str, Any] = {}
     listener: dict[str, Any] = {"port": 0}
     for line in lines:
-        if not line.startswith("! "):
+        if not line.startswith("! ") or line.startswith("! disk "):
             continue
         name, _, value = line[2:].partition(" ")
         if name == "tls":
             listener |= certificate
         elif name == "networks":
             listener["plain_auth_from"] = value.split()
+        elif name == "listener":
+            listener |= json.loads(value)
         else:
             smtp[name] = json.loads(value)
     return {**smtp, "listeners": [listener]}
