@@ -1,55 +1,135 @@
-"""GET /v1/messages/{id}: what the contract has no words for, recipient by recipient, and the whole timeline."""
+"""/v1/messages: what the contract has no words for, recipient by recipient, and the whole timeline."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from api.answers import Answer
-from api.nomsa.read import identify
-from api.nomsa.routes import problems
-from api.nomsa.schema import ID_PARAMETER
+from api.manage.asking import Line, Moment, Page, identifier, query
+from api.manage.routes import add
 from api.services import Services
 from api.thin import ThinRoute
 from relay.core.clock import wire_time
-from relay.core.errors import NotFound
+from relay.core.errors import NotFound, Redacted
 from relay.core.event import EventKind
-from relay.store import messages
+from relay.core.status import Status
+from relay.store import messages, search
+from relay.store.search import Search
+
+
+class Wanted(Page):
+    """Which messages. Times are from, inclusive, and before, exclusive."""
+
+    order: Annotated[Literal["asc", "desc"], Field(description="By creation.")] = "desc"
+    recipient: Annotated[
+        str | None, Field(max_length=254, description="Any recipient's address, copies included.")
+    ] = None
+    from_: Annotated[
+        str | None, Field(alias="from", max_length=254, description="The address of the From field.")
+    ] = None
+    status: Annotated[Status | None, BeforeValidator(str.upper)] = None
+    tag: Annotated[Line | None, Field(min_length=1, max_length=255)] = None
+    error_code: Annotated[Line | None, Field(min_length=1, max_length=255)] = None
+    created_from: Moment | None = None
+    created_before: Moment | None = None
+    updated_from: Moment | None = None
+    updated_before: Moment | None = None
+
+    def search(self) -> Search:
+        return Search(
+            limit=self.limit,
+            cursor=self.before,
+            ascending=self.order == "asc",
+            **self.model_dump(exclude={"limit", "cursor", "order"}),
+        )
 
 
 class Messages:
+    """Reads on behalf of an authenticated caller; another account's mail does not exist."""
+
     def __init__(self, services: Services) -> None:
         self._database = services.database
         self._gate = services.gate
 
     async def one(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "read")
-        written = request.path_params["email_id"]
-        identifier = identify(written)
-        found = None
-        if identifier is not None:
-            found = await self._database.read(messages.with_history, identity.account_id, identifier)
+        found = await self._database.read(messages.with_history, identity.account_id, identifier(request))
         if found is None:
-            raise NotFound(f"Message with ID {written.strip()[:30]} not found.")
+            raise _missing(request)
         return Answer(_message(*found))
+
+    async def list(self, request: Request) -> Answer:
+        identity = await self._gate.admit(request, "read")
+        asked = query(request, Wanted)
+        rows, more = await self._database.read(search.search, identity.account_id, asked.search())
+        return Answer(
+            {
+                "has_more": more,
+                "next_cursor": str(rows[-1]["id"]) if more else None,
+                "data": [_summary(row) for row in rows],
+            }
+        )
+
+    async def source(self, request: Request) -> Response:
+        """The mail itself, as it is or was handed to the provider."""
+        identity = await self._gate.admit(request, "read")
+        found = await self._database.read(search.source, identity.account_id, identifier(request))
+        if found is None:
+            raise _missing(request)
+        row, source = found
+        if row["redacted_at"] is not None or not source:
+            raise Redacted
+        # Nothing of a stranger's mail may run in a browser that is led here.
+        headers = {
+            "content-disposition": f'attachment; filename="{row["id"]}.eml"',
+            "x-content-type-options": "nosniff",
+        }
+        return Response(source, media_type="message/rfc822", headers=headers)
+
+    async def cancel(self, request: Request) -> Answer:
+        """Recipients that are not being written to at this moment are taken out of the queue."""
+        identity = await self._gate.admit(request, "send")
+        wanted = identifier(request)
+        cancelled = await self._database.write(search.cancel, identity.account_id, wanted)
+        found = await self._database.read(messages.with_history, identity.account_id, wanted)
+        if cancelled is None or found is None:
+            raise _missing(request)
+        return Answer({"cancelled": cancelled, **_message(*found)})
 
 
 def router(services: Services) -> APIRouter:
-    routes = APIRouter(
-        route_class=ThinRoute, tags=["Messages"], dependencies=[Depends(HTTPBearer(auto_error=False))]
+    routes = APIRouter(route_class=ThinRoute, dependencies=[Depends(HTTPBearer(auto_error=False))])
+    calls, tag, one = Messages(services), "Messages", "/v1/messages/{id}"
+    add(routes, "GET", "/v1/messages", calls.list, "Find messages", tag=tag, query=Wanted)
+    add(routes, "GET", one, calls.one, "Get a message with its recipients and its timeline", tag=tag)
+    add(
+        routes,
+        "GET",
+        f"{one}/source",
+        calls.source,
+        "Get the mail itself (message/rfc822)",
+        tag=tag,
+        refuses=(410,),
     )
-    routes.add_api_route(
-        "/v1/messages/{email_id}",
-        Messages(services).one,
-        methods=["GET"],
-        name="get_message",
-        summary="Get a message with its recipients and its timeline",
-        responses=problems(400, 401, 403, 404, 500, 503),
-        openapi_extra={"parameters": [ID_PARAMETER]},
+    add(
+        routes,
+        "POST",
+        f"{one}/cancel",
+        calls.cancel,
+        "Take a message out of the queue",
+        tag=tag,
+        refuses=(409,),
     )
     return routes
+
+
+def _missing(request: Request) -> NotFound:
+    return NotFound(f"Message with ID {request.path_params['id'][:30]} not found.")
 
 
 def _message(
@@ -57,10 +137,20 @@ def _message(
 ) -> dict[str, Any]:
     addresses = {one["id"]: one["address"] for one in recipients}
     return {
+        **_summary(row),
+        "recipients": [_recipient(one) for one in recipients],
+        "events": [*_acceptance(row), *(_event(one, addresses) for one in events)],
+    }
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "id": str(row["id"]),
         "door": row["door"],
         "from": row["from"],
         "recipient": row["recipient"],
+        "cc": row["cc"] or [],
+        "bcc": row["bcc"] or [],
         "subject": row["subject"],
         "status": row["status"],
         "error_code": row["error_code"],
@@ -68,12 +158,13 @@ def _message(
         "classification": row["classification"],
         "tag": row["tag"],
         "metadata": row["metadata"],
+        "attachments": row["attachments"] or [],
         "size": row["size"],
-        "created_at": wire_time(row["created_at"]),
-        "updated_at": wire_time(row["updated_at"]),
-        "recipients": [_recipient(one) for one in recipients],
-        "events": [*_acceptance(row), *(_event(one, addresses) for one in events)],
+        **{name: wire_time(row[name]) for name in _TIMES},
     }
+
+
+_TIMES = ("created_at", "updated_at", "accepted_at", "sent_at", "delivered_at", "opened_at")
 
 
 def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,16 @@ class Door:
         return asyncio.Event()
 
     def close(self) -> None:
+        self._runner.run(self._finish())
         self._runner.run(self._client.aclose())
         self._runner.run(self.database.close())
         self._runner.close()
+
+    async def _finish(self) -> None:
+        """Let the door's own tasks end, such as a note of when keys were used, as its process would."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=10)
 
     def work(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._runner.run(self.database.write(work, *args, **kwargs))

@@ -1,0 +1,133 @@
+"""What a request asks for: its body, its query and the ids in its path, checked; and pages of what it gets."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from relay.core.errors import NotFound, Refused
+from relay.core.ids import MAX_ID
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_LIMIT = 1000
+#: octets of a request that manages things
+_MAX_BODY = 256 * 1024
+_ID = re.compile(r"[0-9]{1,19}\Z")
+# A blank before the offset of the zone is a plus that was typed raw into a URL.
+_RAW_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
+
+
+def _aware(moment: datetime) -> datetime:
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _restored(written: Any) -> str:
+    if not isinstance(written, str):
+        raise ValueError("must be a time in ISO 8601")
+    return _RAW_PLUS.sub("+", written)
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+#: a time; UTC where no zone is given
+Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_restored), AfterValidator(_aware)]
+#: text that is stored and shown, in one line
+Line = Annotated[str, AfterValidator(_one_line)]
+
+
+class Asked(BaseModel):
+    """A body. A name nobody knows is an error: a typo must not be taken for a wish."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+
+class Page(BaseModel):
+    """The query of a list. Lists end where `next_cursor` is null."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Entries per page.")] = 50
+    cursor: Annotated[
+        str | None, Field(pattern=r"^[0-9]{1,19}$", description="`next_cursor` of the page before.")
+    ] = None
+
+    @property
+    def before(self) -> int | None:
+        return min(int(self.cursor), MAX_ID) if self.cursor else None
+
+
+async def body(request: Request, model: type[M], *, limit: int = _MAX_BODY) -> M:
+    """The JSON body as a `model`. Raises what the API answers 400, 413 or 415 to."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "Send the body as application/json.")
+    written = await request.body()
+    if len(written) > limit:
+        raise HTTPException(413, "The request is larger than this call takes.")
+    return check(model, written)
+
+
+def check(model: type[M], written: bytes) -> M:
+    """JSON as a `model`; raises what the API answers 400 to."""
+    try:
+        return model.model_validate_json(written)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def query(request: Request, model: type[M]) -> M:
+    """The query as a `model`. A name given twice is an error, as nobody can say which one was meant."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("utf-8", "replace"),
+            keep_blank_values=True,
+            max_num_fields=100,
+        )
+    except ValueError:
+        raise Refused("The query has too many parameters.") from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name in given:
+            raise Refused(f'"{name[:100]}" is given more than once')
+        given[name] = value
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> RequestValidationError:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return RequestValidationError([{**fault, "loc": ("", *fault["loc"])} for fault in faults])
+
+
+def identifier(request: Request, name: str = "id") -> int:
+    """The id in the path. What can be no id names nothing: raises `NotFound`."""
+    written = request.path_params[name]
+    if not _ID.match(written) or int(written) > MAX_ID:
+        raise NotFound
+    return int(written)
+
+
+def page(
+    rows: Sequence[Mapping[str, Any]], limit: int, show: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """One page of up to `limit` rows; one row more says that there are more."""
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return {
+        "has_more": more,
+        "next_cursor": str(shown[-1]["id"]) if more else None,
+        "data": [show(row) for row in shown],
+    }

@@ -1,0 +1,196 @@
+"""Where these calls are found, and how OpenAPI describes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+
+from api.manage.accounts import Accounts, ChangedAccount, NewAccount
+from api.manage.asking import Page
+from api.manage.describe import inlined, parameters
+from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
+from api.manage.keys import Whose as WhoseKeys
+from api.manage.senders import NewSender, Senders
+from api.manage.senders import Whose as WhoseSenders
+from api.manage.suppressions import NewSuppression, Suppressions, Where, Which
+from api.nomsa.routes import problems
+from api.services import Services
+from api.thin import ThinRoute
+
+_ID = {"type": "string", "pattern": "^[0-9]+$"}
+
+
+def router(services: Services) -> APIRouter:
+    routes = APIRouter(route_class=ThinRoute, dependencies=[Depends(HTTPBearer(auto_error=False))])
+    _accounts(routes, Accounts(services))
+    _senders(routes, Senders(services))
+    _keys(routes, Keys(services))
+    _suppressions(routes, Suppressions(services))
+    return routes
+
+
+def add(
+    routes: APIRouter,
+    method: str,
+    path: str,
+    endpoint: Callable[..., Any],
+    summary: str,
+    *,
+    tag: str,
+    status: int = 200,
+    asks: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    refuses: tuple[int, ...] = (),
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Describe and register one call. Path parameters are ids unless they are called `address`."""
+    described: dict[str, Any] = {}
+    named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    in_path = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _ID if name == "id" else {"type": "string"},
+        }
+        for name in named
+    ]
+    if in_path or query is not None:
+        described["parameters"] = [*in_path, *(parameters(query) if query is not None else ())]
+    if asks is not None:
+        described["requestBody"] = {
+            "required": asks is not Rotation,
+            "content": {"application/json": {"schema": inlined(asks)}},
+        }
+    answers: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
+    if named:
+        answers = (*answers, 404)
+    if asks is not None:
+        answers = (*answers, 413, 415)
+    routes.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        name=f"{method.lower()}_{path.removeprefix('/v1/').replace('/', '_').replace('{', '').replace('}', '')}",
+        summary=summary,
+        tags=[tag],
+        status_code=status,
+        responses=problems(*sorted(set(answers))),
+        openapi_extra={**described, **(extra or {})},
+    )
+
+
+def _accounts(routes: APIRouter, calls: Accounts) -> None:
+    tag, base = "Accounts", "/v1/accounts"
+    add(
+        routes,
+        "POST",
+        base,
+        calls.create,
+        "Create an account",
+        tag=tag,
+        status=201,
+        asks=NewAccount,
+        refuses=(409,),
+    )
+    add(routes, "GET", base, calls.list, "List accounts", tag=tag, query=Page)
+    add(routes, "GET", f"{base}/{{id}}", calls.get, "Get an account", tag=tag)
+    add(
+        routes,
+        "PATCH",
+        f"{base}/{{id}}",
+        calls.change,
+        "Change or disable an account",
+        tag=tag,
+        asks=ChangedAccount,
+        refuses=(409,),
+    )
+
+
+def _senders(routes: APIRouter, calls: Senders) -> None:
+    tag, base = "Senders", "/v1/senders"
+    add(
+        routes,
+        "POST",
+        base,
+        calls.create,
+        "Add an address or domain to send as",
+        tag=tag,
+        status=201,
+        asks=NewSender,
+        refuses=(404, 409),
+    )
+    add(routes, "GET", base, calls.list, "List senders", tag=tag, query=WhoseSenders)
+    add(routes, "GET", f"{base}/{{id}}", calls.get, "Get a sender", tag=tag, query=WhoseSenders)
+    add(
+        routes,
+        "DELETE",
+        f"{base}/{{id}}",
+        calls.remove,
+        "Remove a sender",
+        tag=tag,
+        status=204,
+        query=WhoseSenders,
+    )
+
+
+def _keys(routes: APIRouter, calls: Keys) -> None:
+    tag, base = "API keys", "/v1/api-keys"
+    one = f"{base}/{{id}}"
+    add(
+        routes,
+        "POST",
+        base,
+        calls.create,
+        "Create a key; the answer shows it once",
+        tag=tag,
+        status=201,
+        asks=NewKey,
+        refuses=(404,),
+    )
+    add(routes, "GET", base, calls.list, "List keys", tag=tag, query=WhoseKeys)
+    add(routes, "GET", one, calls.get, "Get a key", tag=tag, query=WhoseKeys)
+    add(
+        routes,
+        "PATCH",
+        one,
+        calls.change,
+        "Change what a key may do",
+        tag=tag,
+        asks=ChangedKey,
+        query=WhoseKeys,
+        refuses=(409,),
+    )
+    add(
+        routes,
+        "POST",
+        f"{one}/rotate",
+        calls.rotate,
+        "Create a key's successor; the old one works on for a while",
+        tag=tag,
+        status=201,
+        asks=Rotation,
+        query=WhoseKeys,
+        refuses=(409,),
+    )
+    add(routes, "DELETE", one, calls.revoke, "Revoke a key", tag=tag, status=204, query=WhoseKeys)
+
+
+def _suppressions(routes: APIRouter, calls: Suppressions) -> None:
+    tag, base = "Suppressions", "/v1/suppressions"
+    one = f"{base}/{{address}}"
+    add(
+        routes,
+        "POST",
+        base,
+        calls.add,
+        "Stop writing to an address",
+        tag=tag,
+        status=201,
+        asks=NewSuppression,
+    )
+    add(routes, "GET", base, calls.list, "List suppressed addresses", tag=tag, query=Which)
+    add(routes, "GET", one, calls.ask, "Ask whether an address is suppressed", tag=tag)
+    add(routes, "DELETE", one, calls.remove, "Write to an address again", tag=tag, status=204, query=Where)

@@ -1,0 +1,109 @@
+"""/v1/suppressions: addresses that are not written to."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import Answer
+from api.manage.asking import Asked, Line, Moment, Page, body, page, query
+from api.services import Services
+from relay.core.clock import now, wire_time
+from relay.core.errors import NotAllowed, NotFound, Refused
+from relay.core.identity import Identity
+from relay.store import suppressions
+from relay.store.suppressions import Reason
+
+Everywhere = Annotated[bool, Field(description="For all accounts; changing these needs an admin key.")]
+
+
+class NewSuppression(Asked):
+    address: Annotated[str, Field(max_length=254)]
+    # A strict enumeration would not be read from its word.
+    reason: Annotated[Reason, Field(strict=False)] = Reason.MANUAL
+    note: Annotated[Line | None, Field(max_length=1000)] = None
+    expires_at: Moment | None = None
+    everywhere: Everywhere = False
+
+
+class Which(Page):
+    reason: Reason | None = None
+    everywhere: Everywhere = False
+
+
+class Where(Page):
+    everywhere: Everywhere = False
+
+
+class Suppressions:
+    def __init__(self, services: Services) -> None:
+        self._database = services.database
+        self._gate = services.gate
+
+    async def add(self, request: Request) -> Answer:
+        """Adding what is there already changes its reason, note and end."""
+        identity = await self._gate.admit(request, "manage")
+        asked = await body(request, NewSuppression)
+        if asked.expires_at is not None and asked.expires_at <= now():
+            raise Refused('"expires_at" must lie in the future')
+        row = await self._database.write(
+            suppressions.add,
+            _whose(identity, everywhere=asked.everywhere),
+            asked.address,
+            reason=asked.reason,
+            source="api",
+            note=asked.note,
+            expires_at=asked.expires_at,
+        )
+        return Answer(shown(row), 201)
+
+    async def list(self, request: Request) -> Answer:
+        identity = await self._gate.admit(request, "read")
+        asked = query(request, Which)
+        rows = await self._database.read(
+            suppressions.page,
+            None if asked.everywhere else identity.account_id,
+            limit=asked.limit + 1,
+            before=asked.before,
+            reason=asked.reason,
+        )
+        return Answer(page(rows, asked.limit, shown))
+
+    async def ask(self, request: Request) -> Answer:
+        """The entry that keeps this account from writing to an address: its own, or the one for all."""
+        identity = await self._gate.admit(request, "read")
+        address = suppressions.clean(request.path_params["address"])
+        for account_id in (identity.account_id, None):
+            row = await self._database.read(suppressions.find, account_id, address)
+            if row is not None and (row["expires_at"] is None or row["expires_at"] > now()):
+                return Answer(shown(row))
+        raise NotFound(f"{address} is not suppressed.")
+
+    async def remove(self, request: Request) -> Response:
+        identity = await self._gate.admit(request, "manage")
+        account_id = _whose(identity, everywhere=query(request, Where).everywhere)
+        await self._database.write(suppressions.remove, account_id, request.path_params["address"])
+        return Response(status_code=204)
+
+
+def _whose(identity: Identity, *, everywhere: bool) -> int | None:
+    if not everywhere:
+        return identity.account_id
+    if not identity.may("admin"):
+        raise NotAllowed("Suppressions for all accounts need a key with the scope admin.")
+    return None
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "address": row["address"],
+        "everywhere": row["account_id"] is None,
+        "reason": row["reason"],
+        "source": row["source"],
+        "note": row["note"],
+        "created_at": wire_time(row["created_at"]),
+        "expires_at": wire_time(row["expires_at"]),
+    }

@@ -1,0 +1,15 @@
+"""Whose things a call is about: the key's own account's, or with an admin key any account's."""
+
+from relay.core.errors import NotAllowed
+from relay.core.identity import Identity
+
+ID = r"^[0-9]{1,19}$"
+
+
+def account(identity: Identity, wanted: str | None) -> int:
+    """The id of the account meant; raises `NotAllowed` for another's without an admin key."""
+    if wanted is None or int(wanted) == identity.account_id:
+        return identity.account_id
+    if not identity.may("admin"):
+        raise NotAllowed("Another account's things need a key with the scope admin.")
+    return int(wanted)
