@@ -285,7 +285,7 @@ class Settings(BaseSettings):
         known = ", ".join(sorted(self.ways_out))
         if self.routes.default is None and len(self.providers) > 1:
             return [(("routes", "default", "use"), f"is needed to choose between providers ({known})")]
-        written = [(("routes", "default", "use"), self.default_route)]
+        written: list[tuple[tuple[str, ...], str]] = [(("routes", "default", "use"), self.default_route)]
         written += [
             (("routes", "rules", str(n), "use"), rule.use) for n, rule in enumerate(self.routes.rules)
         ]

@@ -50,8 +50,10 @@ async def _recover(context: Context) -> None:
     moment = now()
     if not await context.database.read(deliveries.any_expired, now=moment):
         return
-    poison_after = context.settings.delivery.poison_after
-    for one in await context.database.write(deliveries.recover, now=moment, poison_after=poison_after):
+    settings = context.settings.delivery
+    for one in await context.database.write(
+        deliveries.recover, now=moment, poison_after=settings.poison_after, lease=settings.lease
+    ):
         if one.parked:
             facts.parked(one.message_id, one.id, f"{one.crashes} workers vanished with it in hand")
         else:

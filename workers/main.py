@@ -1,19 +1,20 @@
 """The delivery worker: Dramatiq's consumers in threads, the engine on the event loop."""
 
 import asyncio
+import contextlib
 import threading
-from typing import Any
 
 import dramatiq
 
-from providers import registry
 from relay import config
 from relay.config import Settings
-from relay.core.provider import Provider
+from relay.core.errors import Misconfigured
 from relay.delivery.engine import Engine
+from relay.observe import facts
 from relay.process import DRAIN, Context
-from relay.routing import Routes
 from workers import actors
+from workers.reload import Reloader
+from workers.setups import Builder
 
 #: the actors only pass ids on, so few threads are plenty
 _THREADS = 2
@@ -23,22 +24,24 @@ _PREFETCH = 32
 _IDLE = 1000
 
 
-def build_providers(settings: Settings) -> dict[str, Provider]:
-    """The configured providers. Raises `Misconfigured`."""
-    configured: dict[str, dict[str, Any]] = {}
-    for name, options in settings.ways_out.items():
-        resolved = config.resolve(options)
-        if options["type"] == "capture":
-            resolved.setdefault("directory", str(settings.data_dir / "captured"))
-        configured[name] = resolved
-    return registry.build(configured)
+def latest(settings: Settings) -> Settings:
+    """The settings as their file has them now; the parent that a worker was forked from has read it only once."""
+    if settings.source is None:
+        return settings
+    try:
+        return config.load(settings.source)
+    except Misconfigured as error:
+        facts.reload_refused("start", str(error))
+        return settings
 
 
 async def serve(context: Context) -> None:
     """Deliver until `context.stop`, then finish what is in hand."""
-    settings = context.settings
-    providers = build_providers(settings)
-    engine = Engine(context.database, providers, Routes(settings.default_route), settings.delivery)
+    settings = latest(context.settings)
+    builder = Builder()
+    engine = Engine(context.database, builder.build(settings), settings.delivery)
+    reloader = Reloader(settings, builder, engine.swap)
+    engine.on_reload(lambda: reloader.ask("asked for"))
     actors.declare(context.broker, engine.wake)
     worker = dramatiq.Worker(context.broker, worker_threads=_THREADS, worker_timeout=_IDLE)
     worker.queue_prefetch = _PREFETCH
@@ -46,12 +49,15 @@ async def serve(context: Context) -> None:
     bells = threading.Thread(target=context.broker.listen, args=(ending,), name="bells", daemon=True)
     bells.start()
     await asyncio.to_thread(worker.start)
+    reloading = asyncio.create_task(reloader.run())
     context.ready()
     try:
         await engine.run(context.stop, drain=DRAIN)
     finally:
+        reloading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reloading
         ending.set()
         context.broker.ring_all()
         await asyncio.to_thread(worker.stop, 5000)
-        for provider in providers.values():
-            await provider.aclose()
+        await engine.fleet.aclose()

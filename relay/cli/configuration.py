@@ -13,7 +13,7 @@ def check(config: ConfigOption = None) -> None:
     from rich.markup import escape
 
     from relay.core.errors import Misconfigured
-    from workers.main import build_providers
+    from workers.setups import build_providers
 
     settings = settings_from(config)
     try:

@@ -8,7 +8,7 @@ from relay.core.event import EventKind
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.retry import Schedule
 from relay.core.status import State, Status
-from relay.store.deliveries import Claim, Settlement
+from relay.store.deliveries import Claim, Settlement, Switch
 
 #: seconds until a provider that wants an operator's attention is asked again
 _CONFIG_PAUSE = 60.0
@@ -26,10 +26,23 @@ class Policy:
 
 
 def decide(
-    claim: Claim, outcome: Outcome, *, provider: str, accepted_at: datetime, now: datetime, policy: Policy
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    provider: str,
+    accepted_at: datetime,
+    now: datetime,
+    policy: Policy,
+    switches: tuple[Switch, ...] = (),
+    waiting_for: str | None = None,
 ) -> Settlement:
-    """The settlement of one claimed recipient."""
-    return _RULES[outcome.kind](_Case(claim, outcome, provider, accepted_at, now, policy))
+    """The settlement of one claimed recipient.
+
+    `switches` are those of this try; what is to be tried again may come before its time once there is room at
+    `waiting_for`.
+    """
+    case = _Case(claim, outcome, provider, accepted_at, now, policy, switches, waiting_for)
+    return _RULES[outcome.kind](case)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,8 @@ class _Case:
     accepted_at: datetime
     now: datetime
     policy: Policy
+    switches: tuple[Switch, ...]
+    waiting_for: str | None
 
     def settle(
         self,
@@ -62,6 +77,10 @@ class _Case:
             ref=self.outcome.ref,
             error_code=error_code,
             error_sub_type=self._sub_type() if error_code else None,
+            # Routing reads later what kind of failure it was.
+            detail={"outcome": self.outcome.kind.value} if kind is EventKind.DEFERRED else None,
+            waiting_for=self.waiting_for if state is State.QUEUED else None,
+            switches=self.switches,
         )
 
     def _sub_type(self) -> str:

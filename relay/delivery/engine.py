@@ -8,31 +8,22 @@ has nothing to do with the number of Dramatiq threads.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from relay.config import DeliverySettings
 from relay.core.clock import now
 from relay.core.errors import Unavailable
-from relay.core.event import EventKind
-from relay.core.provider import (
-    Outcome,
-    OutcomeKind,
-    Outgoing,
-    OutgoingRecipient,
-    Provider,
-)
-from relay.core.reply import Reply
-from relay.core.status import MAIL_LANES, Lane, State
-from relay.delivery.capacity import Memory, Slots
-from relay.delivery.decide import Policy, decide
+from relay.core.status import MAIL_LANES, Lane
+from relay.delivery.board import Board
+from relay.delivery.capacity import Slots
+from relay.delivery.dispatch import LINGER, Dispatcher
+from relay.delivery.ways import Fleet, Setup
 from relay.observe import facts
-from relay.routing import Routes
 from relay.store import deliveries
 from relay.store.database import Database
-from relay.store.deliveries import Claim, ClaimedMail, Settlement
-from relay.store.writer import GroupWriter
+from relay.store.deliveries import Claim
 
 #: mails claimed in one transaction at most
 _BATCH = 100
@@ -40,14 +31,8 @@ _BATCH = 100
 _WORTHWHILE = 32
 #: seconds it waits for that; slow sends may keep their places for minutes
 _MOMENT = 0.02
-#: octets of bodies in one call of a provider that takes batches
-_BATCH_OCTETS = 8 * 1024 * 1024
 #: ids remembered per lane; beyond it the record is asked
 _HINTS = 10_000
-#: seconds that a busy engine waits before the next claim or settlement, for more to do at once
-_LINGER = 0.004
-#: octets from which a body is read by its own send instead of with its batch
-_LARGE = 256 * 1024
 #: seconds between looks at the record that do not depend on any wake-up
 _LOOK = 5.0
 
@@ -62,35 +47,53 @@ class _LaneState:
 
 @dataclass(slots=True)
 class _InHand:
-    claims: list[Claim]
+    claims: Sequence[Claim]
     renewed: float
 
 
 class Engine:
     """One per worker process. `wake` may be called from any thread; everything else from the loop."""
 
-    def __init__(
-        self,
-        database: Database,
-        providers: Mapping[str, Provider],
-        routes: Routes,
-        settings: DeliverySettings,
-    ) -> None:
+    def __init__(self, database: Database, setup: Setup, settings: DeliverySettings) -> None:
         self._database = database
-        self._providers = providers
-        self._routes = routes
         self._settings = settings
-        self._policy = Policy(settings.retry.schedule(), settings.ambiguous == "at_most_once")
         self._slots = Slots(settings.concurrency, settings.urgent_reserve)
-        self._memory = Memory(settings.memory)
-        self._batch_octets = min(settings.memory // 8, _BATCH_OCTETS)
         self._lanes = {lane: _LaneState() for lane in MAIL_LANES}
-        self._settler: GroupWriter[list[Settlement], None] = GroupWriter(self._settle, limit=200, linger=_LINGER)
-        #: by the first claim of a mail: other recipients of it may be in other hands
         self._in_hand: dict[int, _InHand] = {}
-        self._sends: set[asyncio.Task[None]] = set()
+        self._suspicion = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._stopping = False
+        nudge, rooms = asyncio.Event(), set[str]()
+        self.fleet = Fleet(
+            setup,
+            concurrency=settings.concurrency,
+            changed=nudge.set,
+            released=lambda: nudge.set() if rooms else None,
+        )
+        self.board = Board(
+            database,
+            self.fleet,
+            rooms=rooms,
+            nudge=nudge,
+            wake=lambda lane: self._woken(Lane(lane), ()),
+        )
+        self._dispatcher = Dispatcher(
+            database,
+            self.fleet,
+            settings,
+            self._slots,
+            held=self._hold,
+            let_go=self._let_go,
+            waits=rooms.add,
+            stock_up=self.board.stock_up,
+        )
+
+    def swap(self, setup: Setup) -> None:
+        """Use other providers and routes from now on; what is in flight finishes on those that it was given to."""
+        self.fleet.swap(setup)
+
+    def on_reload(self, reload: Callable[[], None]) -> None:
+        """What to call when somebody asks all workers to read their configuration again."""
+        self.board.on_reload = reload
 
     def wake(self, lane: str, ids: Sequence[int]) -> None:
         """A wake-up: these mails may be due; without ids, look at the lane. Thread-safe, never blocks."""
@@ -103,25 +106,31 @@ class Engine:
             state.hints.extend(ids)
         else:
             state.look = True
+            self._suspicion.set()
         state.bell.set()
 
     async def run(self, stop: asyncio.Event, *, drain: float) -> None:
         """Work until `stop` is set, then finish what is in hand within `drain` seconds."""
+        await self.board.start()
         background = [asyncio.create_task(self._pump(lane)) for lane in MAIL_LANES]
-        background += [asyncio.create_task(self._renew()), asyncio.create_task(self._look())]
+        background += [asyncio.create_task(work()) for work in (self._renew, self._look, self._try_suspects)]
+        sharing = asyncio.create_task(self.board.run())
         await stop.wait()
-        self._stopping = True
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         renewing = asyncio.create_task(self._renew())
-        if self._sends:
-            _, unfinished = await asyncio.wait(self._sends, timeout=drain)
+        sends = self._dispatcher.sends
+        if sends:
+            _, unfinished = await asyncio.wait(sends, timeout=drain)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
-        await self._settler.join()
-        renewing.cancel()
+        await self._dispatcher.join()
+        for task in (renewing, sharing):
+            task.cancel()
+        await asyncio.gather(renewing, sharing, return_exceptions=True)
+        await self.board.leave()
 
     async def _pump(self, lane: Lane) -> None:
         state = self._lanes[lane]
@@ -137,7 +146,7 @@ class Engine:
                 await asyncio.shield(claiming)
                 pause = 0.1
                 if len(state.hints) < _WORTHWHILE:
-                    await asyncio.sleep(_LINGER)
+                    await asyncio.sleep(LINGER)
             except asyncio.CancelledError:
                 await asyncio.wait([claiming])
                 raise
@@ -161,7 +170,6 @@ class Engine:
         """Claim up to `count` mails and start sending them; the claim is committed before any send."""
         lease = self._settings.lease
         self._slots.take(count)
-        started = 0
         try:
             if state.hints:
                 ids = [state.hints.popleft() for _ in range(min(count, len(state.hints)))]
@@ -174,159 +182,47 @@ class Engine:
                 if sum(len(mail.claims) for mail in mails) >= count:
                     state.look = True
             if mails:
-                started = len(mails)
-                self._hold(mails)
-                self._start(await self._bodies(mails), mails)
+                await self._start(mails)
         finally:
-            self._slots.give(count - started)
+            self._slots.give(count)
 
-    def _hold(self, mails: Sequence[ClaimedMail]) -> None:
-        moment = self._loop.time()
+    async def _start(self, mails: Sequence[deliveries.ClaimedMail]) -> list[asyncio.Task[None]]:
         for mail in mails:
-            self._in_hand[mail.claims[0].id] = _InHand(mail.claims, moment)
-
-    async def _bodies(self, mails: Sequence[ClaimedMail]) -> dict[int, bytes]:
-        """The bodies of the small ones in one read; large ones are read when there is room for them."""
-        small = [mail.id for mail in mails if mail.row["size"] < _LARGE]
-        if not small:
-            return {}
+            self._hold(mail, mail.claims)
         try:
-            return await self._database.read(deliveries.bodies, small)
-        except Exception as error:
-            # Each send then reads its own, and fails alone if it must.
-            facts.fault("bodies", error)
-            return {}
-
-    def _start(self, bodies: Mapping[int, bytes], mails: Sequence[ClaimedMail]) -> None:
-        groups: dict[str, list[ClaimedMail]] = {}
-        for mail in mails:
-            groups.setdefault(self._routes.choose(mail), []).append(mail)
-        for name, group in groups.items():
-            provider = self._providers[name]
-            for batch in self._batches(group, provider.capabilities.batch_size):
-                task = self._loop.create_task(self._send(provider, batch, bodies))
-                self._sends.add(task)
-                task.add_done_callback(self._sent)
-
-    def _batches(self, mails: Sequence[ClaimedMail], size: int) -> Iterator[list[ClaimedMail]]:
-        """Runs of at most `size` mails, cut short where their bodies grow large: a run is in memory whole."""
-        batch: list[ClaimedMail] = []
-        octets = 0
-        for mail in mails:
-            if batch and (len(batch) == size or octets + mail.row["size"] > self._batch_octets):
-                yield batch
-                batch, octets = [], 0
-            batch.append(mail)
-            octets += mail.row["size"]
-        if batch:
-            yield batch
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sends.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Unsettled claims run out, and the clock gives them to the next worker.
-            facts.fault("send", error)
-
-    async def _send(
-        self, provider: Provider, mails: Sequence[ClaimedMail], bodies: Mapping[int, bytes]
-    ) -> None:
-        octets = sum(mail.row["size"] for mail in mails)
-        await self._memory.take(octets)
-        try:
-            outgoing, owners = await self._outgoing(provider, mails, bodies)
-            receipts = await self._receipts(provider, outgoing)
-            settlements: list[Settlement] = []
-            for mail, claims, receipt in zip(owners[0], owners[1], receipts, strict=True):
-                for claim, outcome in zip(claims, receipt, strict=True):
-                    settlements.append(self._decide(provider.name, mail, claim, outcome))
-            if settlements:
-                await asyncio.shield(self._settler.submit(settlements))
+            return await self._dispatcher.start(mails)
         finally:
-            self._memory.give(octets)
-            self._slots.give(len(mails))
             for mail in mails:
-                self._in_hand.pop(mail.claims[0].id, None)
+                self._let_go(mail)
 
-    async def _outgoing(
-        self, provider: Provider, mails: Sequence[ClaimedMail], bodies: Mapping[int, bytes]
-    ) -> tuple[list[Outgoing], tuple[list[ClaimedMail], list[Sequence[Claim]]]]:
-        """What to send, and beside each entry the mail and the claims it answers for."""
-        outgoing: list[Outgoing] = []
-        owners: list[ClaimedMail] = []
-        answered: list[Sequence[Claim]] = []
-        step = provider.capabilities.max_recipients
-        for mail in mails:
-            raw = bodies.get(mail.id)
-            if raw is None:
-                raw = (await self._database.read(deliveries.bodies, [mail.id])).get(mail.id)
-            if raw is None:
-                await self._park(mail, "the stored mail is gone")
-                continue
-            for start in range(0, len(mail.claims), step):
-                claims = mail.claims[start : start + step]
-                outgoing.append(_outgoing(mail, claims, raw))
-                owners.append(mail)
-                answered.append(claims)
-        return outgoing, (owners, answered)
-
-    async def _receipts(self, provider: Provider, outgoing: Sequence[Outgoing]) -> list[tuple[Outcome, ...]]:
-        receipts: list[tuple[Outcome, ...]] = []
-        size = provider.capabilities.batch_size
-        for start in range(0, len(outgoing), size):
-            batch = outgoing[start : start + size]
-            try:
-                receipts.extend(await provider.send(batch))
-            except Exception as error:
-                facts.provider_bug(provider.name, error)
-                failed = Outcome(OutcomeKind.RETRY, Reply(451, "4.3.0", "the provider adapter failed"))
-                receipts.extend(tuple(failed for _ in one.recipients) for one in batch)
-        return receipts
-
-    def _decide(self, provider: str, mail: ClaimedMail, claim: Claim, outcome: Outcome) -> Settlement:
-        settlement = decide(
-            claim,
-            outcome,
-            provider=provider,
-            accepted_at=mail.row["accepted_at"],
-            now=now(),
-            policy=self._policy,
-        )
-        if settlement.kind is EventKind.SENT:
-            facts.sent(mail.id, claim.address, provider, claim.attempts, settlement.reply)
-        elif settlement.kind is EventKind.BOUNCED:
-            facts.bounced(mail.id, claim.address, provider, claim.attempts, settlement.reply)
-        elif settlement.kind is EventKind.PARKED:
-            facts.parked(mail.id, claim.id, settlement.reply)
-        else:
-            facts.deferred(
-                mail.id, claim.address, provider, claim.attempts, settlement.reply, settlement.due_at
-            )
-        if outcome.kind is OutcomeKind.CONFIG:
-            facts.provider_misconfigured(provider, settlement.reply)
-        return settlement
-
-    async def _park(self, mail: ClaimedMail, reason: str) -> None:
-        for claim in mail.claims:
-            facts.parked(mail.id, claim.id, reason)
-        settlements = [
-            Settlement(claim, State.PARKED, None, EventKind.PARKED, now(), reason, provider="")
-            for claim in mail.claims
-        ]
-        await asyncio.shield(self._settler.submit(settlements))
-
-    async def _settle(self, groups: Sequence[list[Settlement]]) -> Sequence[None]:
-        """Record outcomes. What a provider has done cannot be asked again, so this tries until it is written."""
-        settlements = [settlement for group in groups for settlement in group]
-        pause = 0.1
+    async def _try_suspects(self) -> None:
+        """One after the other, those that a worker vanished with. If it happens again, it is clear who did it."""
         while True:
-            try:
-                for stale in await self._database.write(deliveries.settle, settlements):
-                    facts.stale(stale.claim.message_id, stale.claim.id)
-                return [None] * len(groups)
-            except Unavailable as error:
-                facts.fault("settle", error, waiting=len(settlements))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+            await self._suspicion.wait()
+            self._suspicion.clear()
+            more = True
+            while more:
+                claiming = self._loop.create_task(self._claim_suspect())
+                try:
+                    sends = await asyncio.shield(claiming)
+                    await asyncio.wait(sends) if sends else None
+                    more = bool(sends)
+                except asyncio.CancelledError:
+                    await asyncio.wait([claiming])
+                    raise
+                except Exception as error:
+                    facts.fault("suspect", error)
+                    more = False
+
+    async def _claim_suspect(self) -> list[asyncio.Task[None]]:
+        mails = await self._database.write(deliveries.claim_suspect, now=now(), lease=self._settings.lease)
+        return await self._start(mails) if mails else []
+
+    def _hold(self, what: object, claims: Sequence[Claim]) -> None:
+        self._in_hand[id(what)] = _InHand(claims, self._loop.time())
+
+    def _let_go(self, what: object) -> None:
+        self._in_hand.pop(id(what), None)
 
     async def _renew(self) -> None:
         """Keep what is still being sent ours; a slow provider must not make another worker send it again."""
@@ -355,23 +251,3 @@ class Engine:
                     self._woken(Lane(lane), ())
             except Unavailable:
                 continue
-
-
-def _outgoing(mail: ClaimedMail, claims: Sequence[Claim], raw: bytes) -> Outgoing:
-    row = mail.row
-    return Outgoing(
-        message_id=mail.id,
-        sender=row["sender"],
-        recipients=tuple(
-            OutgoingRecipient(claim.id, claim.address, claim.attempts, claim.notify, claim.orcpt)
-            for claim in claims
-        ),
-        raw=raw,
-        smtputf8=row["smtputf8"],
-        eight_bit=row["eight_bit"],
-        ret=row["ret"],
-        envid=row["envid"],
-        tag=row["tag"],
-        metadata=row["metadata"],
-        accepted_at=row["accepted_at"],
-    )

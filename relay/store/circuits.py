@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relay.store import tables as t
@@ -59,9 +58,7 @@ class Snapshot:
 
 _s, _u, _w, _r = t.provider_state.c, t.provider_usage.c, t.worker.c, t.recipient.c
 _STATES = sa.select(t.provider_state)
-_ALIVE = sa.select(sa.func.count()).where(
-    _w.seen_at > sa.bindparam("b_since", type_=t.worker.c.seen_at.type)
-)
+_ALIVE = sa.select(sa.func.count()).where(_w.seen_at > sa.bindparam("b_since", type_=t.worker.c.seen_at.type))
 
 
 def snapshot(connection: sa.Connection, *, since: datetime) -> Snapshot:
@@ -159,9 +156,7 @@ def close_circuit(connection: sa.Connection, name: str, *, now: datetime) -> Non
 def set_mode(connection: sa.Connection, name: str, mode: Mode, *, now: datetime) -> None:
     """The operator's word. Making a provider active also closes its circuit: somebody has looked at it."""
     ensure(connection, [name])
-    connection.execute(
-        t.provider_state.update().where(_s.name == name).values(mode=mode.value, mode_at=now)
-    )
+    connection.execute(t.provider_state.update().where(_s.name == name).values(mode=mode.value, mode_at=now))
     if mode is Mode.ACTIVE:
         close_circuit(connection, name, now=now)
 
@@ -198,9 +193,7 @@ def release(connection: sa.Connection, key: str, *, limit: int, now: datetime) -
 def waiting(connection: sa.Connection) -> dict[str, int]:
     """How many recipients wait for what."""
     rows = connection.execute(
-        sa.select(_r.waiting_for, sa.func.count())
-        .where(_r.waiting_for.is_not(None))
-        .group_by(_r.waiting_for)
+        sa.select(_r.waiting_for, sa.func.count()).where(_r.waiting_for.is_not(None)).group_by(_r.waiting_for)
     )
     return {row[0]: row[1] for row in rows}
 
@@ -229,7 +222,7 @@ def reserve(
     granted = max(min(wanted, -(-left // share)), 0)
     if granted:
         connection.execute(t.provider_usage.update().where(*where).values(used=used + granted))
-    return granted
+    return int(granted)
 
 
 def give_back(connection: sa.Connection, provider: str, period: str, count: int) -> None:

@@ -80,7 +80,9 @@ def test_a_claim_takes_each_recipient_once(play: Callable[[Scene], None]) -> Non
         assert sorted(claim.address for claim in claims) == ["a@x.example", "b@x.example", "to@example.net"]
         assert {claim.attempts for claim in claims} == {1}
         assert await database.write(deliveries.claim, ids, now=later(1), lease=LEASE) == []
-        assert await database.read(deliveries.bodies, ids) == dict.fromkeys(ids, b"Subject: x\r\n\r\nbody\r\n")
+        assert await database.read(deliveries.bodies, ids) == dict.fromkeys(
+            ids, b"Subject: x\r\n\r\nbody\r\n"
+        )
 
     play(scene)
 
@@ -156,7 +158,7 @@ def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) 
         assert (recovered.message_id, recovered.parked) == (stored.id, False)
         early = settlement(away)
         assert await database.write(deliveries.settle, [early]) == [early]
-        (again,) = await database.write(deliveries.claim, [stored.id], now=later(LEASE + 3), lease=LEASE)
+        (again,) = await database.write(deliveries.claim_suspect, now=later(LEASE + 3), lease=LEASE)
         late = settlement(away, status=Status.BOUNCED, kind=EventKind.BOUNCED)
         assert await database.write(deliveries.settle, [late]) == [late]
         assert await database.write(deliveries.settle, [settlement(again)]) == []
@@ -173,7 +175,9 @@ def test_renewing_keeps_a_claim_and_handing_back_undoes_it(play: Callable[[Scene
         ids = [one.id for one in stored]
         kept, returned = await database.write(deliveries.claim, ids, now=later(1), lease=LEASE)
         await database.write(deliveries.renew, kept.claims, until=later(LEASE * 3))
-        await database.write(deliveries.hand_back, returned.claims, now=later(0))
+        await database.write(
+            deliveries.hand_back, [deliveries.HandBack(one, later(0)) for one in returned.claims]
+        )
         assert await database.write(deliveries.recover, now=later(LEASE * 2), poison_after=3) == []
         (again,) = await database.write(deliveries.claim, ids, now=later(1), lease=LEASE)
         assert again.id == returned.id
@@ -188,7 +192,10 @@ def test_a_mail_that_outlives_its_workers_is_parked(play: Callable[[Scene], None
         outcomes = []
         for round_ in range(3):
             moment = later(1 + round_ * 100)
-            await database.write(deliveries.claim, [stored.id], now=moment, lease=LEASE)
+            # Once under suspicion, it is claimed by itself only.
+            taken = await database.write(deliveries.claim, [stored.id], now=moment, lease=LEASE)
+            alone = await database.write(deliveries.claim_suspect, now=moment, lease=LEASE)
+            assert (len(taken), len(alone)) == ((0, 1) if round_ else (1, 0))
             expired = moment + timedelta(seconds=LEASE + 1)
             (recovered,) = await database.write(deliveries.recover, now=expired, poison_after=3)
             outcomes.append((recovered.crashes, recovered.parked))

@@ -8,10 +8,12 @@ from typing import Any
 
 from providers.memory import Memory
 from relay.config import DeliverySettings
+from relay.core import routes
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.status import Door
 from relay.delivery.engine import Engine
-from relay.routing import Routes
+from relay.delivery.ways import Setup
+from relay.routing import Router
 from relay.store import accounts, messages
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored
@@ -67,7 +69,8 @@ async def playing(database_url: str, **settings: Any) -> AsyncIterator[Scene]:
     provider = Memory("out", {})
     try:
         account = await database.write(accounts.create_account, "default", senders=["*"])
-        engine = Engine(database, {"out": provider}, Routes("out"), DeliverySettings(**options))
+        setup = Setup({"out": provider}, {}, Router([], routes.parse("out")))
+        engine = Engine(database, setup, DeliverySettings(**options))
         stop = asyncio.Event()
         running = asyncio.create_task(engine.run(stop, drain=5))
         try:

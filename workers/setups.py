@@ -1,0 +1,61 @@
+"""From settings to what an engine works with; what a change of settings leaves alone is kept."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from providers import registry
+from relay import config
+from relay.config import Settings
+from relay.core.provider import Provider
+from relay.delivery.ways import Setup
+from relay.routing import router_of, tolerance_of
+from relay.sections import LIMITS
+
+
+def provider_options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Every provider's own options, secrets looked up. Raises `Misconfigured`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, options in settings.ways_out.items():
+        own = {key: value for key, value in options.items() if key not in LIMITS}
+        resolved = config.resolve(own)
+        if options["type"] == "capture":
+            resolved.setdefault("directory", str(settings.data_dir / "captured"))
+        found[name] = resolved
+    return found
+
+
+def build_providers(settings: Settings) -> dict[str, Provider]:
+    """The configured providers. Raises `Misconfigured`."""
+    return registry.build(provider_options(settings))
+
+
+def digest(settings: Settings) -> str:
+    """Tells one set of providers and routes from another; says nothing about their secrets."""
+    shown = {name: config.redacted(options) for name, options in settings.ways_out.items()}
+    told = repr((sorted(shown.items()), settings.routes.model_dump(mode="json"), settings.default_route))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+class Builder:
+    """Makes setups one after another; a provider whose options have not changed keeps its connections."""
+
+    def __init__(self) -> None:
+        self._options: Mapping[str, Mapping[str, Any]] = {}
+        self._providers: Mapping[str, Provider] = {}
+
+    def build(self, settings: Settings) -> Setup:
+        """Raises `Misconfigured`, and then the setup before stays as it is."""
+        options = provider_options(settings)
+        fresh = {name: own for name, own in options.items() if self._options.get(name) != own}
+        built = registry.build(fresh)
+        self._providers = {name: built.get(name) or self._providers[name] for name in options}
+        self._options = options
+        return Setup(
+            self._providers,
+            {name: settings.limits_of(name) for name in options},
+            router_of(settings),
+            tolerance_of(settings),
+            frozenset(fresh),
+            digest(settings),
+        )
