@@ -19,6 +19,8 @@ class ApiProvider(ABC):
     """
 
     capabilities: ClassVar[Capabilities]
+    #: the header fields go as they are, so international ones stay international
+    headers_travel: ClassVar[bool] = True
     #: where `check` posts an empty mail: a key that works is told that something is missing
     probe: ClassVar[str] = ""
 
@@ -73,7 +75,7 @@ class ApiProvider(ABC):
             raise Unsayable(f"more than {can.max_recipients} recipients in one mail")
         if can.smtputf8:
             return
-        if (mail.smtputf8 and can.raw) or not all(
+        if (mail.smtputf8 and self.headers_travel) or not all(
             one.address.rpartition("@")[0].isascii() for one in mail.recipients
         ):
             raise Unsayable("international addresses are not taken")
@@ -142,6 +144,8 @@ class ApiProvider(ABC):
 
 class PartsProvider(ApiProvider):
     """A provider behind an API that wants the mail's parts: `_request` gets them from `_parts`."""
+
+    headers_travel: ClassVar[bool] = False
 
     def _look(self, mail: Outgoing) -> None:
         super()._look(mail)

@@ -41,14 +41,14 @@ class HttpOptions:
     proxy: str | None = field(repr=False)
 
 
-def read_http(read: Options, base_url: str) -> HttpOptions:
+def read_http(read: Options, base_url: str, *, connections: int = 20) -> HttpOptions:
     """Takes `base_url`, `timeout`, `connect_timeout`, `max_connections`, `ca_file` and `proxy`."""
     url = checked_url(read.text("base_url", base_url) or base_url, "base_url")
     return HttpOptions(
         base_url=url.rstrip("/"),
         timeout=read.seconds("timeout", 30),
         connect_timeout=read.seconds("connect_timeout", 5),
-        max_connections=read.integer("max_connections", 20, least=1, most=1_000),
+        max_connections=read.integer("max_connections", connections, least=1, most=1_000),
         ca_file=read.text("ca_file"),
         proxy=read.text("proxy"),
     )
@@ -135,6 +135,7 @@ class Http:
         self._options = options
         self._headers = {"user-agent": USER_AGENT, "accept": "application/json", **(headers or {})}
         self._secrets = tuple(sorted((one.encode() for one in secrets if one), key=len, reverse=True))
+        self._token = b""
         self._turns = asyncio.Semaphore(options.max_connections)
         self._client: httpx2.AsyncClient | None = None
         if options.ca_file is not None:
@@ -143,6 +144,10 @@ class Http:
     @property
     def base_url(self) -> str:
         return self._options.base_url
+
+    def hide(self, token: str) -> None:
+        """Blot this out as well: an access token that takes the place of the one before it."""
+        self._token = token.encode()
 
     async def call(self, call: Call) -> Answer:
         """The answer, whatever its status. Raises `NoAnswer`."""
@@ -209,7 +214,7 @@ class Http:
         return self._client
 
     def _blot(self, data: bytes) -> bytes:
-        for secret in self._secrets:
+        for secret in (*self._secrets, self._token) if self._token else self._secrets:
             data = data.replace(secret, b"********")
         return data
 

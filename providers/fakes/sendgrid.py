@@ -14,7 +14,10 @@ _FIELDS = (
     "custom_args send_at batch_id asm ip_pool_name mail_settings tracking_settings"
 )
 _PERSONAL = "to cc bcc from subject headers custom_args substitutions dynamic_template_data send_at"
-_RESERVED = "x-sg-id x-sg-eid received dkim-signature content-type content-transfer-encoding to from subject reply-to cc bcc"
+_RESERVED = (
+    *("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"),
+    *("to", "from", "subject", "reply-to", "cc", "bcc"),
+)
 
 
 class SendGrid(Vendor):
@@ -114,7 +117,7 @@ def _fault(said: dict[str, Any]) -> tuple[str, str] | None:
     ):
         return "content", "If present, text/plain and text/html may only be provided once, in that order."
     for name in said.get("headers", {}):
-        if name.lower() in _RESERVED.split():
+        if name.lower() in _RESERVED:
             return f"headers.{name}", "The header is reserved."
     for one in said.get("attachments", ()):
         if ";" in one.get("type", "") or unknown(one, "content type filename disposition content_id"):

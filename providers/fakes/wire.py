@@ -14,6 +14,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from relay.core import mime
+from relay.core.address import Mailbox, parse_mailboxes
 from relay.core.parts import Parts
 
 
@@ -203,3 +205,19 @@ def unknown(given: Mapping[str, Any], known: str) -> list[str]:
 def uuid_like() -> str:
     digits = secrets.token_hex(16)
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def boxes(given: Sequence[Mapping[str, str]], key: str = "email", name: str = "name") -> tuple[Mailbox, ...]:
+    """Mailboxes from a vendor's objects."""
+    return tuple(Mailbox(one.get(name) or "", one[key]) for one in given)
+
+
+def named_in(raw: bytes) -> tuple[list[str], str | None]:
+    """For vendors that write to whom the header fields name: those addresses, and our token."""
+    head = raw[: mime.split_head(raw)]
+    fields = mime.scan(head)
+    found: list[str] = []
+    for name in (b"to", b"cc", b"bcc"):
+        for text in mime.values(head, fields, name):
+            found += [box.address for box in parse_mailboxes(text)]
+    return found, mime.text_value(head, fields, b"x-pillarbox-token") or None

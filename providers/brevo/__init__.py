@@ -1,0 +1,49 @@
+"""The `brevo` provider. https://developers.brevo.com/reference/sendtransacemail"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from providers.api import PartsProvider
+from providers.brevo.outcomes import judge
+from providers.brevo.payload import allowed, message
+from providers.http import Answer, Call, json_call, read_http
+from providers.options import Options
+from relay.core.parts import Parts
+from relay.core.provider import Capabilities, Outgoing, Receipt
+
+__all__ = ["Brevo"]
+
+
+class Brevo(PartsProvider):
+    """Options: `api_key`, `sandbox` (false: mails are checked and dropped by Brevo), and those of every API.
+
+    Recipients can see our token, in the header `X-Mailin-custom`: Brevo returns nothing else in its events.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        raw=False,
+        max_recipients=1,
+        max_bytes=20_000_000,
+        envelope_sender=False,
+        keeps_message_id=False,
+        inline=False,
+        text_only=False,
+        many_reply_to=False,
+    )
+    probe: ClassVar[str] = "/v3/smtp/email"
+
+    def _configure(self, read: Options) -> None:
+        key = read.needed("api_key")
+        self._sandbox = read.flag("sandbox", default=False)
+        self._open(read_http(read, "https://api.brevo.com"), headers={"api-key": key}, secrets=(key,))
+
+    def _allowed(self, parts: Parts) -> None:
+        super()._allowed(parts)
+        allowed(parts)
+
+    async def _request(self, mails: Sequence[Outgoing]) -> Call:
+        (mail,) = mails
+        return json_call("/v3/smtp/email", message(mail, self._parts(mail), sandbox=self._sandbox))
+
+    def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
+        return [(judge(answer),)]

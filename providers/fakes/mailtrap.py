@@ -1,0 +1,134 @@
+"""A fake Mailtrap. https://api-docs.mailtrap.io/docs/mailtrap-api-docs/67f1d70aeb62c-send-email"""
+
+import base64
+import re
+from typing import Any, ClassVar
+
+from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown, uuid_like
+from relay.core.parts import Attachment, Parts
+
+_FIELDS = (
+    "from to cc bcc reply_to subject text html category custom_variables headers attachments template_uuid "
+    "template_variables"
+)
+_PATH = re.compile(r"/api/(send|batch)(?:/(\d+))?\Z")
+
+
+class Mailtrap(Vendor):
+    name: ClassVar[str] = "mailtrap"
+
+    def handle(self, request: Request) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.key not in {given, request.headers.get("api-token")}:
+            return _error(401, "Unauthorized")
+        if not request.headers.get("user-agent"):
+            return _error(403, "User-Agent is required")
+        found = _PATH.match(request.path)
+        if request.method != "POST" or not found:
+            return _error(404, "Not Found")
+        said = request.data
+        if not isinstance(said, dict):
+            return _error(400, "the body is not JSON")
+        return self._single(said) if found[1] == "send" else self._batch(said)
+
+    def _single(self, said: dict[str, Any]) -> Response:
+        recipients = _recipients(said)
+        if magic := self.obey(recipients):
+            return magic
+        if fault := _fault(said, recipients):
+            return _error(400, fault)
+        return sent(recipients, reply(200, {"success": True, "message_ids": self._take(said, recipients)}))
+
+    def _batch(self, said: dict[str, Any]) -> Response:
+        requests = said.get("requests")
+        if not isinstance(requests, list) or not 1 <= len(requests) <= 500 or unknown(said, "base requests"):
+            return _error(400, "'requests' must have 1 to 500 messages")
+        answers: list[dict[str, Any]] = []
+        everyone: list[str] = []
+        for one in requests:
+            whole = {**(said.get("base") or {}), **one}
+            recipients = _recipients(whole)
+            everyone += recipients
+            magic = self.obey(recipients)
+            if magic is not None and magic.status != 400:
+                return magic
+            fault = "'to' address is refused" if magic is not None else _fault(whole, recipients)
+            if fault:
+                answers.append({"success": False, "errors": [fault]})
+            else:
+                answers.append({"success": True, "message_ids": self._take(whole, recipients)})
+        return sent(everyone, reply(200, {"success": True, "responses": answers}))
+
+    def _take(self, said: dict[str, Any], recipients: list[str]) -> list[str]:
+        ids = [uuid_like() for _ in recipients]
+        self.keep(
+            Kept(
+                self.name,
+                ids[0],
+                tuple(recipients),
+                (said.get("custom_variables") or {}).get("pillarbox"),
+                said.get("category"),
+                parts=_parts(said),
+                said=said,
+                fate=fate(recipients),
+            )
+        )
+        return ids
+
+    def refused(self, recipient: str) -> Response:
+        return _error(400, f"'to' address {recipient} is refused")
+
+    def busy(self) -> Response:
+        return _error(500, "Internal Server Error")
+
+    def throttled(self) -> Response:
+        return _error(429, "Too many requests")
+
+    def suspended(self) -> Response:
+        return _error(403, "Your domain is not verified")
+
+
+def _error(status: int, words: str) -> Response:
+    return reply(status, {"success": False, "errors": [words]})
+
+
+def _recipients(said: dict[str, Any]) -> list[str]:
+    return [one["email"] for field in ("to", "cc", "bcc") for one in said.get(field) or ()]
+
+
+def _fault(said: dict[str, Any], recipients: list[str]) -> str | None:
+    if surplus := unknown(said, _FIELDS):
+        return f"'{surplus[0]}' is not a field"
+    if not said.get("from"):
+        return "'from' is required"
+    if not recipients:
+        return "'to' is required"
+    if not said.get("subject"):
+        return "'subject' is required"
+    if not said.get("text") and not said.get("html"):
+        return "must specify either text or html body"
+    if len(said.get("category", "")) > 255:
+        return "'category' is too long"
+    return None
+
+
+def _parts(said: dict[str, Any]) -> Parts:
+    return Parts(
+        from_=boxes([said["from"]])[0],
+        subject=said["subject"],
+        to=boxes(said["to"]),
+        reply_to=boxes([said["reply_to"]] if "reply_to" in said else []),
+        text=said.get("text"),
+        html=said.get("html"),
+        attachments=tuple(
+            Attachment(
+                one["filename"],
+                one.get("type") or "application/octet-stream",
+                base64.b64decode(one["content"], validate=True),
+                one.get("content_id"),
+                one.get("disposition") == "inline",
+            )
+            for one in said.get("attachments") or ()
+        ),
+        headers=tuple((said.get("headers") or {}).items()),
+    )
