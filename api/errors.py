@@ -1,6 +1,8 @@
 """The one place where a refusal or a fault becomes `{code, message}`, the body of every error we answer."""
 
+import functools
 import math
+import re
 import secrets
 from http import HTTPStatus
 
@@ -53,22 +55,42 @@ def fault(error: Exception) -> Answer:
     return problem(500, RelayError.code, f"Something went wrong on our side. Reference: {reference}")
 
 
+def answer_to(error: Exception) -> Answer:
+    """What the client is told of an error, whatever it is."""
+    if isinstance(error, RelayError):
+        return refusal(error)
+    if isinstance(error, ClientDisconnect):
+        # Nobody is there to read it; it is no fault of ours.
+        return refusal(Malformed())
+    if isinstance(error, HTTPException):
+        return _of_framework(error)
+    return fault(error)
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the framework's and of ours answered here."""
-    app.add_exception_handler(RelayError, _on_relay_error)
+    app.add_exception_handler(RelayError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_fault)
+    app.add_exception_handler(ClientDisconnect, _on_error)
+    app.add_exception_handler(Exception, _on_error)
 
 
-async def _on_relay_error(_request: Request, error: Exception) -> Answer:
-    assert isinstance(error, RelayError)
-    return refusal(error)
+async def _on_error(_request: Request, error: Exception) -> Answer:
+    return answer_to(error)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Answer:
+async def _on_http_exception(request: Request, error: Exception) -> Answer:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        # The framework names the methods of the first route it tried; a path may have several.
+        allowed = _methods(request.app, request.scope["path"])
+        if allowed:
+            error = HTTPException(405, headers={"Allow": ", ".join(allowed)})
+    return _of_framework(error)
+
+
+def _of_framework(error: HTTPException) -> Answer:
     status = error.status_code
     message = _MESSAGES.get(status) or str(error.detail) or HTTPStatus(status).phrase
     headers = tuple(
@@ -78,6 +100,23 @@ async def _on_http_exception(_request: Request, error: Exception) -> Answer:
     return problem(
         status, _CODES.get(status, "internal_server" if status >= 500 else "malformed"), message, headers
     )
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What a path may be asked, as described."""
+    paths = app.openapi()["paths"]
+    found: set[str] = set()
+    for template, methods in paths.items():
+        if template == path or _pattern(template).fullmatch(path):
+            found.update(method.upper() for method in methods)
+            if template == path:
+                return sorted(method.upper() for method in methods)
+    return sorted(found)
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"\{[^}]*\}", template))))
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Answer:
@@ -93,12 +132,3 @@ async def _on_invalid(_request: Request, error: Exception) -> Answer:
         return problem(400, "api_validation", f'"{where}" is required')
     reason = first["msg"].removeprefix("Value error, ")
     return problem(400, "api_validation", f'"{where}" is invalid: {reason}')
-
-
-async def _on_disconnect(_request: Request, _error: Exception) -> Answer:
-    # Nobody is there to read it; without a handler it would be logged as a fault of ours.
-    return refusal(Malformed())
-
-
-async def _on_fault(_request: Request, error: Exception) -> Answer:
-    return fault(error)

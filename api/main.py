@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import importlib.util
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -18,6 +17,7 @@ from api.limits import Border
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
+from api.protocol import protocol
 from api.services import Services
 from relay import __version__
 from relay.config import ApiSettings
@@ -62,11 +62,12 @@ def build(context: Context) -> ASGIApp:
         redirect_slashes=False,
     )
     errors.install(app)
-    app.include_router(nomsa.router(services))
+    calls = nomsa.Calls(services)
+    app.include_router(nomsa.router(calls))
     app.include_router(messages.router(services))
     app.include_router(manage.router(services))
     app.include_router(health.router(services, context.stop))
-    return Border(app, max_request=services.settings.max_request)
+    return Border(calls.direct(app), max_request=services.settings.max_request)
 
 
 async def serve(context: Context) -> None:
@@ -81,7 +82,7 @@ async def serve_on(listener: socket.socket, context: Context) -> None:
     """`serve` on a socket that is bound already."""
     config = uvicorn.Config(
         build(context),
-        http="httptools" if importlib.util.find_spec("httptools") else "h11",
+        http=protocol(),
         ws="none",
         lifespan="on",
         log_config=None,

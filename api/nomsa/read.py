@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.answers import Answer
@@ -26,8 +27,10 @@ class Reader:
         self._gate = services.gate
 
     async def one(self, request: Request) -> Answer:
-        identity = await self._gate.admit(request, "read")
         written = request.path_params["email_id"]
+        if written == "send":
+            raise HTTPException(405, headers={"Allow": "POST"})
+        identity = await self._gate.admit(request, "read")
         identifier = identify(written)
         found = None
         if identifier is not None:

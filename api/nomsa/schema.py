@@ -3,42 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.nomsa.fields import MAX_COPIES, MAX_SUBJECT, MAX_TAG
+from api.nomsa.fields import MAX_TAG
 from api.nomsa.listing import MAX_LIMIT, STATUSES
 
-Address = Annotated[str, Field(max_length=254, examples=["recipient@example.com"])]
 StatusWord = Literal["UNSENT", "ACCEPTED", "SENT", "BOUNCED", "DELIVERED", "OPENED", "COMPLAINT"]
-ClassificationWord = Literal["URGENT", "FOR_ACTION", "FOR_INFO"]
 
 
 class Problem(BaseModel):
     """Every error: branch on `code`."""
 
-    code: str
-    message: str
-
-
-class SendEmail(BaseModel):
-    """An email to send."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    recipient: Address
-    subject: Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT)]
-    body: Annotated[str, Field(min_length=1, description="HTML or plain text, sent as HTML; at most 1 MiB.")]
-    from_: Annotated[
-        str, Field(alias="from", max_length=255, examples=["Ministry <noreply@example.com>"])
-    ] = ""
-    reply_to: Address = ""
-    cc: Annotated[list[Address], Field(max_length=MAX_COPIES)] = []
-    bcc: Annotated[list[Address], Field(max_length=MAX_COPIES)] = []
-    classification: Annotated[ClassificationWord, Field(description="URGENT mail overtakes all other.")] = (
-        "FOR_INFO"
-    )
-    tag: Annotated[str, Field(min_length=1, max_length=MAX_TAG)] = ""
-    disable_tracking: bool = False
+    code: Annotated[str, Field(examples=["api_validation"])]
+    message: Annotated[str, Field(examples=['"recipient" is required'])]
 
 
 class Params(BaseModel):
@@ -90,15 +67,29 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
-_ISO = {"type": "string", "format": "date-time"}
+_ISO = {
+    "type": "string",
+    "pattern": (
+        "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+        "(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-2]):[0-5][0-9])?)?$"
+    ),
+    "description": "A date or a date and time in ISO 8601.",
+    "examples": ["2023-10-05", "2023-10-05T07:18:07.143Z"],
+}
 
 LIST_PARAMETERS = [
     _query(
         "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 10}, "Emails per page."
     ),
-    _query("offset", {"type": "integer", "minimum": 0, "default": 0}, "Emails to skip."),
+    _query(
+        "offset", {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "default": 0}, "Emails to skip."
+    ),
     _query("status", {"type": "string", "enum": list(STATUSES)}, "In any letter case."),
-    _query("tag", {"type": "string", "minLength": 1, "maxLength": MAX_TAG}, "Exactly this tag."),
+    _query(
+        "tag",
+        {"type": "string", "minLength": 1, "maxLength": MAX_TAG, "pattern": r"^[^\u0000]+$"},
+        "Exactly this tag.",
+    ),
     _query("created_at[gt]", _ISO, "Created after; UTC where no zone is given."),
     _query("created_at[gte]", _ISO, "Created at or after."),
     _query("created_at[lt]", _ISO, "Created before."),
@@ -115,5 +106,29 @@ ID_PARAMETER = {
     "name": "email_id",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
+
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Sends with the same key are one: the first one's answer is given again for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$"},
+}
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "integer"}}
+
+
+#: on every answer to an authenticated send, where there is a limit
+RATE_HEADERS = {
+    "X-RateLimit-Limit": _header("Sends per second."),
+    "X-RateLimit-Remaining": _header("How many of them are left."),
+    "X-RateLimit-Reset": _header("When they are given anew, in seconds since 1970."),
+    "RateLimit-Limit": _header("Sends per second."),
+    "RateLimit-Remaining": _header("How many of them are left."),
+    "RateLimit-Reset": _header("In how many seconds they are given anew."),
+}
+RETRY_AFTER = {"Retry-After": _header("Seconds after which trying again makes sense.")}

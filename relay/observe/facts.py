@@ -9,9 +9,11 @@ import structlog
 
 from relay.core import address
 from relay.core.message import Submission
+from relay.observe.lines import Lines
 
 _log = structlog.get_logger()
 _full_addresses = False
+_lines: Lines | None = None
 
 
 def show_addresses(full: bool) -> None:
@@ -23,8 +25,21 @@ def _shown(one: str) -> str:
     return one if _full_addresses or not one else address.mask(one)
 
 
+def gather(lines: Lines | None) -> None:
+    """Have the busiest facts written by `lines` rather than by the logger; None for the logger."""
+    global _lines
+    _lines = lines
+
+
+def _busy(event: str, **fields: Any) -> None:
+    if _lines is None:
+        _log.info(event, **fields)
+    else:
+        _lines.put(event, fields)
+
+
 def accepted(submission: Submission, identifier: int, size: int) -> None:
-    _log.info(
+    _busy(
         "accepted",
         id=identifier,
         door=submission.door.value,
@@ -41,9 +56,7 @@ def store_failed(error: BaseException) -> None:
 
 
 def sent(message_id: int, recipient: str, provider: str, attempt: int, reply: str) -> None:
-    _log.info(
-        "sent", id=message_id, recipient=_shown(recipient), provider=provider, attempt=attempt, reply=reply
-    )
+    _busy("sent", id=message_id, recipient=_shown(recipient), provider=provider, attempt=attempt, reply=reply)
 
 
 def deferred(message_id: int, recipient: str, provider: str, attempt: int, reply: str, due: Any) -> None:

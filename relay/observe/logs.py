@@ -10,8 +10,14 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from relay.config import LogSettings
 from relay.observe import facts
+from relay.observe.lines import Lines, Ordered
 
 _current_role = ""
+#: without the values of local variables, among which keys and mail would be
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+_lines: Lines | None = None
 
 
 def configure(settings: LogSettings, *, role: str) -> None:
@@ -27,18 +33,25 @@ def configure(settings: LogSettings, *, role: str) -> None:
         _add_role,
     ]
     final: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dumps)]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(_dumps)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
+    lines = _gathering(level) if as_json else None
+    stream: Any = Ordered(lines) if lines else sys.stderr
+    facts.gather(lines)
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # One write per line: several processes share the stream.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -51,6 +64,17 @@ def configure(settings: LogSettings, *, role: str) -> None:
     # aiosmtpd logs every command, credentials included, at INFO.
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     facts.show_addresses(settings.addresses == "full")
+
+
+def _gathering(level: int) -> Lines | None:
+    """The lines of this process, where it writes any of level info."""
+    global _lines
+    if _lines is not None:
+        _lines.close()
+        _lines = None
+    if level <= logging.INFO:
+        _lines = Lines(_current_role, sys.stderr.fileno())
+    return _lines
 
 
 def _add_role(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

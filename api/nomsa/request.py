@@ -1,0 +1,192 @@
+"""A send's body as OpenAPI describes it: JSON and both forms, with patterns as narrow as what is really taken."""
+
+from typing import Any
+
+from api.nomsa.extras import MAX_HEADER, MAX_HEADERS, MAX_METADATA_KEYS
+from api.nomsa.fields import MAX_COPIES, MAX_FROM, MAX_SUBJECT, MAX_TAG
+from relay.config import AttachmentSettings
+from relay.core.status import Classification
+
+_UTF8 = "\u00a1-\U0010ffff"
+_ATOM = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]+"
+_LABEL = rf"[A-Za-z0-9_{_UTF8}](?:[A-Za-z0-9_{_UTF8}-]*[A-Za-z0-9_{_UTF8}])?"
+_ADDRESS = rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*"
+_LINE = r"[^\r\n\u0000]*"
+
+ADDRESS = {
+    "type": "string",
+    "pattern": f"^{_ADDRESS}$",
+    "maxLength": 254,
+    "description": "A bare address; at most 64 octets before the @.",
+    "examples": ["recipient@example.com"],
+}
+
+
+def _text(pattern: str, most: int, description: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": most,
+        "pattern": pattern,
+        "description": description,
+        **more,
+    }
+
+
+_SOME = rf"^{_LINE}[^\s\u0000]{_LINE}$"
+_COPIES = {
+    "type": "array",
+    "items": ADDRESS,
+    "maxItems": MAX_COPIES,
+    "uniqueItems": True,
+    "description": f"With the other copies at most {MAX_COPIES} addresses. Suppressed ones are left out.",
+}
+_FORM_COPIES = {
+    "anyOf": [
+        {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "pattern": r'^\[(?:"[a-z0-9]{1,20}@[a-z0-9]{1,20}\.example")?\]$',
+            "description": "An array as JSON.",
+        },
+        {**_COPIES, "minItems": 2},
+    ],
+    "description": "The field repeated, or once with an array as JSON text.",
+}
+_SCALAR = {
+    "anyOf": [
+        {"type": "string", "maxLength": 500, "pattern": r"^[^\u0000]*$"},
+        {"type": "number"},
+        {"type": "boolean"},
+        {"type": "null"},
+    ]
+}
+_METADATA = {
+    "type": "object",
+    "maxProperties": MAX_METADATA_KEYS,
+    "propertyNames": {"pattern": r"^[^\u0000-\u001f\u007f]{1,64}$"},
+    "additionalProperties": _SCALAR,
+    "description": "Kept with the message and shown by `GET /v1/messages/{id}`; 4 KiB as JSON at most.",
+}
+_PLAIN_HEADER = {
+    "type": "string",
+    "pattern": r"^[^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*$",
+    "maxLength": MAX_HEADER,
+}
+_STRUCTURED_HEADER = {"type": "string", "pattern": r"^[!-~](?:[ !-~]*[!-~])?$", "maxLength": 900}
+_NAMES = "Auto-Submitted|Precedence|Importance|Priority|Feedback-ID|Organization|Comments|Keywords"
+_HEADERS = {
+    "type": "object",
+    "maxProperties": MAX_HEADERS,
+    "patternProperties": {
+        r"^X-[A-Za-z0-9-]{1,70}$": _PLAIN_HEADER,
+        f"^(?:{_NAMES})$": _PLAIN_HEADER,
+        r"^(?:List-[A-Za-z0-9-]{1,70}|References|In-Reply-To)$": _STRUCTURED_HEADER,
+    },
+    "additionalProperties": False,
+    "description": "Further header fields; not such as providers take orders from.",
+    "examples": [{"X-Order": "145863", "List-Unsubscribe": "<https://example.com/leave>"}],
+}
+
+
+def _fields() -> dict[str, Any]:
+    return {
+        "recipient": ADDRESS,
+        "subject": _text(_SOME, MAX_SUBJECT, "One line."),
+        "body": _text(
+            r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+            1024 * 1024,
+            "HTML or plain text, sent as HTML less what is not allowed; at most 1 MiB in UTF-8, and not empty "
+            "once that is gone.",
+        ),
+        "from": _text(
+            rf"^(?:[A-Za-z0-9 ]{{1,60}}<{_ADDRESS}>|{_ADDRESS})$",
+            MAX_FROM,
+            "`address` or `Name <address>`; an address of the account's. Left out: the account's first address, "
+            "else the service's own.",
+            examples=["Ministry <noreply@example.com>"],
+        ),
+        "reply_to": ADDRESS,
+        "classification": {
+            "type": "string",
+            "enum": list(Classification),
+            "description": "In any letter case. URGENT mail overtakes all other.",
+        },
+        "tag": _text(rf"^{_LINE}$", MAX_TAG, "For finding it again."),
+        "cc": _COPIES,
+        "bcc": _COPIES,
+        "disable_tracking": {"type": "boolean", "default": False},
+        "text": _text(r"^[^\u0000]+$", 1024 * 1024, "The same in plain text, for readers that show no HTML."),
+        "metadata": _METADATA,
+        "headers": _HEADERS,
+    }
+
+
+def request_body(settings: AttachmentSettings) -> dict[str, Any]:
+    """The `requestBody` of the call."""
+    required = ["recipient", "subject", "body"]
+    endings = "|".join(settings.types)
+    limits = f"At most {settings.max_total} octets together" + (
+        f", {settings.max_file} each" if settings.max_file else ""
+    )
+    file = {
+        "type": "object",
+        "required": ["filename", "content"],
+        "additionalProperties": False,
+        "properties": {
+            "filename": _text(rf"^[A-Za-z0-9 _-]{{1,60}}\.(?:{endings})$", 100, "With its extension."),
+            "content": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+            },
+            "content_type": {"type": "string", "description": "Not used: the extension decides."},
+        },
+    }
+    count = {"maxItems": settings.max_count} if settings.max_count else {}
+    as_json = {
+        **_fields(),
+        "attachments": {
+            "type": "array",
+            "items": file,
+            "minItems": 1,
+            **count,
+            "description": f"{limits}. In the body, `cid:0`, `cid:1` … are they by their place.",
+        },
+    }
+    form = {
+        **_fields(),
+        "cc": _FORM_COPIES,
+        "bcc": _FORM_COPIES,
+        "disable_tracking": {
+            "type": "string",
+            "enum": ["true", "false"],
+            "description": "In any letter case.",
+        },
+    }
+    attachments = {
+        "type": "array",
+        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+        **count,
+        "description": f"The field repeated for each file. {limits}. Files under other names are ignored.",
+    }
+    urlencoded = {name: schema for name, schema in form.items() if name not in {"metadata", "headers"}}
+    contents = {
+        "application/json": as_json,
+        "multipart/form-data": {**form, "attachments": attachments},
+        "application/x-www-form-urlencoded": urlencoded,
+    }
+    return {
+        "required": True,
+        "content": {
+            kind: {
+                "schema": {
+                    "type": "object",
+                    "required": required,
+                    "properties": properties,
+                    "additionalProperties": False,
+                }
+            }
+            for kind, properties in contents.items()
+        },
+    }
