@@ -7,6 +7,7 @@ from relay.core.errors import KeyReused, RelayError, Unavailable
 from relay.core.message import Accepted, Submission
 from relay.observe import facts
 from relay.queue import Queue
+from relay.signing import Signer
 from relay.store import messages
 from relay.store.database import Database
 from relay.store.messages import Stored
@@ -21,7 +22,8 @@ _LINGER = 0.001
 class Intake:
     """One per door process. `accept` returns once the submission is committed and not before."""
 
-    def __init__(self, database: Database, queue: Queue) -> None:
+    def __init__(self, database: Database, queue: Queue, signer: Signer | None = None) -> None:
+        self._signer = signer
         self._database = database
         self._queue = queue
         self._writer: GroupWriter[Submission, Stored] = GroupWriter(
@@ -36,6 +38,8 @@ class Intake:
         nothing is stored. Raises `Unavailable` when it could not be stored, `KeyReused` when the key was used for
         something else.
         """
+        if self._signer is not None:
+            await self._signer.sign(submission)
         size = submission.size
         try:
             stored = await asyncio.shield(self._writer.submit(submission))

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from relay import embedded
+from relay import embedded, signing
 from relay.config import Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
@@ -33,7 +33,7 @@ class Context:
     ready: Callable[[], None]
 
     def intake(self) -> Intake:
-        return Intake(self.database, self.queue)
+        return Intake(self.database, self.queue, signing.load(self.settings.dkim))
 
     def limiter(self) -> RateLimiter:
         return RateLimiter(
@@ -78,6 +78,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # It asks for a reload; a role that has nothing to reload must not end.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop, number)
     database = open_database(settings.database_url, pool_size=settings.database.pool_size)

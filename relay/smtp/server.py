@@ -34,8 +34,6 @@ async def serve(context: Context) -> None:
     """
     intake = context.intake()
     authenticator = context.authenticator()
-    from relay.ratelimit import RateLimiter
-
     settings = context.settings
     url = queue_url(settings)
     namespace = settings.queue.namespace
@@ -45,7 +43,7 @@ async def serve(context: Context) -> None:
         url=url,
         namespace=namespace,
     )
-    limiter = RateLimiter(url, per_second=settings.limits.sends_per_second, namespace=namespace)
+    limiter = context.limiter()
     server = Server(settings, intake, authenticator, context.suppressions(), throttle, limiter)
     await server.start()
     loop = asyncio.get_running_loop()

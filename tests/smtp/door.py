@@ -22,6 +22,8 @@ from relay.store import accounts, messages
 from relay.store import tables as t
 from relay.store.database import Database, open_database
 
+#: seconds for which a door remembers what it has read of accounts
+TTL = 5.0
 SENDERS = ("example.org", "ünï.example")
 
 
@@ -54,8 +56,8 @@ class Door:
         self.server = Server(
             self.settings,
             self._wrap(self.intake),
-            Authenticator(self.database),
-            Suppressions(self.database),
+            Authenticator(self.database, ttl=TTL),
+            Suppressions(self.database, ttl=TTL),
         )
         await self.server.start()
 

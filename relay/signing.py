@@ -1,0 +1,138 @@
+"""DKIM for the domains we have keys of: the keys, read once, and the signatures of a mail about to be stored.
+
+A mail is signed last, when nothing of it will be edited any more. What is stored is then what every attempt sends.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from relay.config import DkimSettings
+from relay.core import dkim
+from relay.core.address import domain_of
+from relay.core.errors import Misconfigured
+from relay.core.message import Submission
+
+#: bits of the shortest RSA key that receivers still take seriously (RFC 8301 3.2)
+_MIN_BITS = 2048
+#: octets of a mail beyond which it is hashed beside the event loop
+_LARGE = 256 * 1024
+_PIECE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as a signature names it."""
+
+    domain: str
+    selector: str
+    algorithm: str  #: `rsa-sha256` or `ed25519-sha256`
+    sign: Callable[[bytes], bytes]
+
+
+class Signer:
+    """Signs mail from the domains of its keys, and from their subdomains; with every key of the nearest domain."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys: dict[str, list[Key]] = {}
+        for key in keys:
+            self._keys.setdefault(key.domain, []).append(key)
+
+    async def sign(self, submission: Submission) -> None:
+        """Put the signatures before the header block; mail from elsewhere is left alone."""
+        keys = self.keys_for(_domain(submission.from_))
+        if not keys:
+            return
+        if submission.tail.size > _LARGE:
+            await asyncio.to_thread(_sign, submission, keys)
+        else:
+            _sign(submission, keys)
+
+    def keys_for(self, domain: str) -> Sequence[Key]:
+        """The keys that speak for a domain (RFC 6376 2.5): its own, else those of the nearest one above."""
+        while domain:
+            if domain in self._keys:
+                return self._keys[domain]
+            domain = domain.partition(".")[2]
+        return ()
+
+
+def load(settings: Sequence[DkimSettings]) -> Signer:
+    """A signer with the configured keys. Raises `Misconfigured` for one that cannot be used."""
+    return Signer(_load(one, f"dkim[{number}]") for number, one in enumerate(settings))
+
+
+def key(pem: bytes, domain: str, selector: str, *, where: str, passphrase: bytes | None = None) -> Key:
+    """A key from PEM. Raises `Misconfigured`, naming `where` it is."""
+    try:
+        private = serialization.load_pem_private_key(pem, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Misconfigured(f"{where}: is no private key in PEM, or the passphrase is another") from None
+    domain = domain.lower()
+    if isinstance(private, RSAPrivateKey):
+        if private.key_size < _MIN_BITS:
+            raise Misconfigured(f"{where}: an RSA key needs {_MIN_BITS} bits or more")
+        return Key(
+            domain,
+            selector,
+            "rsa-sha256",
+            lambda data: private.sign(data, padding.PKCS1v15(), hashes.SHA256()),
+        )
+    if isinstance(private, Ed25519PrivateKey):
+        # RFC 8463 3: the key signs the hash.
+        return Key(
+            domain,
+            selector,
+            "ed25519-sha256",
+            lambda data: private.sign(hashlib.sha256(data).digest()),
+        )
+    raise Misconfigured(f"{where}: DKIM knows RSA and Ed25519 keys only")
+
+
+def _load(settings: DkimSettings, where: str) -> Key:
+    path: Path = settings.key_file
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{where}: {path} cannot be read: {error.strerror}") from None
+    return key(pem, settings.domain, settings.selector, where=f"{where}: {path}")
+
+
+def _sign(submission: Submission, keys: Sequence[Key]) -> None:
+    body = dkim.BodyHash()
+    for piece in submission.tail.chunks(_PIECE):
+        body.update(piece)
+    digest = body.digest()
+    head = submission.head
+    now = int(time.time())
+    fields = [
+        dkim.signature(
+            head,
+            digest,
+            algorithm=one.algorithm,
+            domain=one.domain,
+            selector=one.selector,
+            at=now,
+            sign=one.sign,
+        )
+        for one in keys
+    ]
+    submission.head = b"".join(fields) + head
+
+
+def _domain(from_: str) -> str:
+    """The author's domain, as DNS has it."""
+    domain = domain_of(from_.rpartition("<")[2].rstrip("> "))
+    try:
+        return domain.encode("idna").decode() if not domain.isascii() else domain.lower()
+    except UnicodeError:
+        return ""
