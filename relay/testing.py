@@ -57,8 +57,9 @@ class Arrival:
 
 
 def assert_same_content(given: Parts, arrived: Parts) -> None:
-    """Everything a reader sees is the same; recipients' fields are the envelope's business, and
-    a provider may add fields of its own."""
+    """Everything a reader sees is the same; recipients' fields are the envelope's business. A provider may add
+    fields of its own.
+    """
     assert arrived.from_ == given.from_
     assert arrived.subject == given.subject
     assert arrived.reply_to == given.reply_to

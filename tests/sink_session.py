@@ -258,6 +258,9 @@ class Session(asyncio.Protocol):
         elif mechanism.upper() == "LOGIN":
             self.say("334 UGFzc3dvcmQ6")
             self.answering = lambda answer: self.signed_in(_unbase64(first), _unbase64(answer), answer)
+        elif mechanism.upper() == "XOAUTH2":
+            user, token, *_ = [*_unbase64(first).split("\x01"), ""]
+            self.signed_in(user.removeprefix("user="), token.removeprefix("auth=Bearer "), first)
         else:
             self.say("504 5.5.4 unknown mechanism")
 

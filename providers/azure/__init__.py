@@ -25,7 +25,8 @@ _NAMESPACE = uuid.UUID("5c1f7c0e-9a55-5f0e-8f52-0d9c1b9a7f11")
 class Azure(PartsProvider):
     """Options: `endpoint` (https://<resource>.communication.azure.com), `access_key`, and those of every API.
 
-    The name beside the sender's address is the one set at Azure, not the mail's. The operation's id is ours, so a repeat is the same operation, and events name it.
+    The name beside the sender's address is the one set at Azure, not the mail's. The operation's id is ours, so a
+    repeat is the same operation, and events name it.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(

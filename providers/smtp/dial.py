@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiosmtplib
+from aiosmtplib.auth import auth_xoauth2_encode
 
+from providers.http import Http, HttpOptions, NoAnswer
 from providers.smtp.line import Line, Offers
 from providers.smtp.options import SmtpOptions, Tls
 from providers.smtp.replies import Phase, judge
@@ -65,6 +67,7 @@ class Dialler:
             None if options.tls is Tls.NONE else tls_context(options.ca_file, verify=options.verify)
         )
         self._hostname = options.hostname
+        self._token = ""
 
     async def session(self) -> Session:
         """A signed-in session, or `NoLine`."""
@@ -98,9 +101,8 @@ class Dialler:
                 await client.starttls()
                 phase = Phase.EHLO
                 await _introduce(client)
-            if options.username is not None and options.password is not None:
-                phase = Phase.AUTH
-                await client.login(options.username, options.password)
+            phase = Phase.AUTH
+            await self._sign_in(client)
             version = client.get_transport_info("ssl_object")
             transport = client.transport
             assert transport is not None
@@ -115,6 +117,30 @@ class Dialler:
             raise NoLine(self._meaning(phase, error)) from None
         except BaseException:
             _cut(client)
+            raise
+
+    async def _sign_in(self, client: aiosmtplib.SMTP) -> None:
+        options = self._options
+        if options.username is None:
+            return
+        if options.tokens is None:
+            await client.login(options.username, options.password or "")
+            return
+        if "xoauth2" not in client.server_auth_methods:
+            raise aiosmtplib.SMTPException("the server does not offer XOAUTH2")
+        http = Http(HttpOptions("", options.connect_timeout, options.connect_timeout, 1, None, None))
+        try:
+            self._token = await options.tokens.token(http)
+        except NoAnswer as failure:
+            client.close()
+            raise NoLine(failure.outcome) from None
+        finally:
+            await http.aclose()
+        try:
+            await client.auth_xoauth2(options.username, self._token)
+        except aiosmtplib.SMTPAuthenticationError:
+            # It may have been revoked; the next connection asks for another.
+            options.tokens.forget()
             raise
 
     def _meaning(self, phase: Phase, error: Exception) -> Outcome:
@@ -139,6 +165,9 @@ class Dialler:
     def _without_secrets(self, text: str) -> str:
         """Servers have been seen to quote the line that they refuse."""
         username, password = self._options.username, self._options.password
+        if username is not None and self._token:
+            encoded = auth_xoauth2_encode(username, self._token).decode()
+            text = text.replace(encoded, "********").replace(self._token, "********")
         if username is None or password is None:
             return text
         plain = base64.b64encode(f"\0{username}\0{password}".encode()).decode()

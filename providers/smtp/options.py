@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from providers.oauth import Tokens, google, microsoft
 from providers.options import Options
+from providers.smtp.presets import PRESETS
 from relay.core.errors import Misconfigured
 
 
@@ -42,20 +44,31 @@ class SmtpOptions:
     idle: float  #: how long a connection is kept unused
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+    tokens: Tokens | None = field(repr=False)  #: signs in with XOAUTH2 instead of a password
 
 
 def read_options(given: Mapping[str, Any]) -> SmtpOptions:
     """Raises `Misconfigured` for an unknown, missing or unusable option.
+
+    `preset` names a service of `providers.smtp.presets`, and what else is said goes before it. `oauth = "microsoft"`
+    or `"google"` with the options of `providers.oauth` signs in by access token.
 
     Credentials want `tls = "require"` or `"implicit"`; `plaintext_auth = true` lifts that for a line that is
     private anyway. The command and data timeouts default to the minima of RFC 5321 4.5.3.2; the reply to the
     end of data is awaited that long because giving up earlier makes doubles (RFC 1047).
     """
     options = Options(given)
-    host = options.needed("host")
-    port = options.integer("port", 587, least=1, most=65_535)
-    username = options.text("username", secret=True)
+    preset = PRESETS.get(options.choice("preset", "", ("", *PRESETS)))
+    if preset is None:
+        host, usual_port, usual_name = options.needed("host"), 587, None
+    else:
+        region = options.needed("region") if "{region}" in preset.host else ""
+        host = options.text("host") or preset.host.replace("{region}", region)
+        usual_port, usual_name = preset.port, preset.username
+    port = options.integer("port", usual_port, least=1, most=65_535)
+    username = options.text("username", usual_name, secret=True)
     password = options.text("password", secret=True)
+    tokens = _tokens(options)
     tls = Tls(options.choice("tls", _usual_tls(port, signs_in=username is not None), tuple(Tls)))
     verify = options.flag("verify", default=tls is not Tls.OPPORTUNISTIC)
     plaintext_auth = options.flag("plaintext_auth", default=False)
@@ -76,13 +89,16 @@ def read_options(given: Mapping[str, Any]) -> SmtpOptions:
         idle=options.seconds("idle", 30),
         username=username,
         password=password,
+        tokens=tokens,
     )
     options.finish()
     if not _HOST.match(host):
         raise Misconfigured("host must be a host name or an address")
     if read.hostname is not None and not _EHLO_NAME.match(read.hostname):
         raise Misconfigured("hostname must be a host name or an address in brackets")
-    if (username is None) != (password is None):
+    if tokens is not None and (username is None or password is not None):
+        raise Misconfigured("oauth wants a username and no password")
+    if tokens is None and (username is None) != (password is None):
         raise Misconfigured("username and password are needed together")
     if username is not None and tls in {Tls.NONE, Tls.OPPORTUNISTIC} and not plaintext_auth:
         raise Misconfigured(
@@ -98,3 +114,11 @@ def _usual_tls(port: int, *, signs_in: bool) -> str:
     if port == 465:
         return Tls.IMPLICIT
     return Tls.REQUIRE if port == 587 or signs_in else Tls.OPPORTUNISTIC
+
+
+def _tokens(options: Options) -> Tokens | None:
+    """https://learn.microsoft.com/en-us/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth"""
+    kind = options.choice("oauth", "", ("", "microsoft", "google"))
+    if kind == "microsoft":
+        return microsoft(options, "https://outlook.office365.com/.default")
+    return google(options) if kind == "google" else None
