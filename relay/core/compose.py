@@ -21,17 +21,22 @@ class File:
     name: str
     content_type: str
     content: Tail
+    #: how the HTML shows it (`cid:…`, RFC 2392); without one it may be shown by its place among the files
+    content_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is to be written. Addresses are normalised; `html` is the body as it goes out."""
+    """What is to be written. Addresses are normalised; `html` is the body as it goes out.
+
+    At least one of `html` and `text` is there.
+    """
 
     from_: Mailbox
-    to: str
+    to: str | Sequence[Mailbox]
     subject: str
-    html: str
-    cc: Sequence[str] = ()
+    html: str | None
+    cc: Sequence[str] | Sequence[Mailbox] = ()
     reply_to: str | None = None
     #: the same in plain text, for readers that show no HTML
     text: str | None = None
@@ -49,17 +54,17 @@ def compose(letter: Letter, at: datetime) -> tuple[bytes, Tail]:
     fields = [
         b"Date: " + date_value(at).encode() + b"\r\n",
         address_header("From", (letter.from_,)),
-        _bare("To", (letter.to,)),
+        _listed("To", (letter.to,) if isinstance(letter.to, str) else letter.to),
     ]
     if letter.cc:
-        fields.append(_bare("Cc", letter.cc))
+        fields.append(_listed("Cc", letter.cc))
     if letter.reply_to:
         fields.append(_bare("Reply-To", (letter.reply_to,)))
     fields.append(header("Subject", letter.subject))
     fields.append(b"Message-ID: " + _message_id(letter.from_.address) + b"\r\nMIME-Version: 1.0\r\n")
     fields.extend(header(name, value) for name, value in letter.headers.items())
-    if letter.text is None and not letter.files:
-        part = text_part(letter.html, "html")
+    if not letter.files and (letter.text is None or letter.html is None):
+        part = _body(letter)[0]
         cut = part.index(b"\r\n\r\n") + 4
         fields.append(part[:cut])
         return b"".join(fields), MemoryTail(part[cut:])
@@ -73,22 +78,35 @@ def compose(letter: Letter, at: datetime) -> tuple[bytes, Tail]:
 
 def _structure(letter: Letter) -> list[Piece]:
     """The body's parts, each with its own headers: alternatives inside, images around them, other files outside."""
-    written: list[Piece] = [text_part(letter.html, "html")]
-    if letter.text is not None:
-        written = _multipart("alternative", [[text_part(letter.text, "plain")], written])
+    bodies = _body(letter)
+    written: list[Piece] = [*bodies]
+    if len(bodies) > 1:
+        written = _multipart("alternative", [[one] for one in bodies])
+    html = letter.html or ""
     # The exact text is the contract's sign that the body shows images by their place among the files.
-    identified = 'src="cid:' in letter.html
+    identified = 'src="cid:' in html
+    names = [one.content_id or (str(index) if identified else None) for index, one in enumerate(letter.files)]
     shown = {
-        index for index in range(len(letter.files)) if identified and f'src="cid:{index}"' in letter.html
+        index
+        for index, one in enumerate(letter.files)
+        if (f"cid:{one.content_id}" in html if one.content_id else f'src="cid:{index}"' in html)
     }
     files = [
-        _file(one, str(index) if identified else None, shown=index in shown)
-        for index, one in enumerate(letter.files)
+        _file(one, name, shown=index in shown)
+        for index, (one, name) in enumerate(zip(letter.files, names, strict=True))
     ]
     if shown:
         written = _multipart("related", [written, *(files[index] for index in sorted(shown))])
     others = [one for index, one in enumerate(files) if index not in shown]
     return _multipart("mixed", [written, *others]) if others else written
+
+
+def _body(letter: Letter) -> list[bytes]:
+    """The body's forms, plain text first."""
+    forms = [] if letter.text is None else [text_part(letter.text, "plain")]
+    if letter.html is not None:
+        forms.append(text_part(letter.html, "html"))
+    return forms
 
 
 def _multipart(subtype: str, parts: Sequence[Sequence[Piece]]) -> list[Piece]:
@@ -118,6 +136,13 @@ def _file(one: File, identifier: str | None, *, shown: bool) -> list[Piece]:
 
 
 _LINE_BREAK = re.compile(r"[\r\n\0]")
+
+
+def _listed(name: str, addressees: Sequence[str] | Sequence[Mailbox]) -> bytes:
+    boxes = [one for one in addressees if isinstance(one, Mailbox)]
+    if boxes:
+        return address_header(name, boxes)
+    return _bare(name, [one for one in addressees if isinstance(one, str)])
 
 
 def _bare(name: str, addresses: Sequence[str]) -> bytes:
