@@ -151,8 +151,11 @@ def _greet(settings: "Settings", key: "NewKey | None") -> None:
     listener = settings.smtp.listeners[0]
     smtp = f"{listener.host}:{listener.port}"
     rest = f"http://{settings.api.host}:{settings.api.port}"
-    way = settings.default_route
-    out = f"{way} ({settings.ways_out[way]['type']})"
+    out = settings.default_route
+    if out in settings.ways_out:
+        out += f" ({settings.ways_out[out]['type']})"
+    if settings.routes.rules:
+        out += f", and {len(settings.routes.rules)} rules"
     if not settings.providers:
         out = "capture (mail is kept here, not sent; configure a provider to send it)"
     shown = key.secret if key else "$PILLARBOX_API_KEY"

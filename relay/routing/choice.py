@@ -158,11 +158,12 @@ def switch_of(plan: Plan, history: History = FRESH) -> tuple[str, Block] | None:
     """The provider that the mail went away from by this plan, and why; None where it did not."""
     if history.last is not None and history.last == plan.provider:
         return None
+    last = history.last
     for name, block in plan.passed:
-        if block.why.is_switch and name != plan.provider:
+        if block.why.is_switch and name != plan.provider and last in {None, name}:
             return name, block
-    if history.last is not None and history.strikes.get(history.last):
-        return history.last, Block(Why.RETRIES, f"{history.strikes[history.last]} tries in vain")
+    if last is not None and history.strikes.get(last):
+        return last, Block(Why.RETRIES, f"{history.strikes[last]} tries in vain")
     if history.pinned is not None and plan.provider is not None and plan.provider != history.pinned:
         return history.pinned, Block(Why.REMOVED, "it is not configured any more")
     return None

@@ -69,6 +69,11 @@ def snapshot(connection: sa.Connection, *, since: datetime) -> Snapshot:
     return Snapshot(states, alive, reload.mode_at if reload else None)
 
 
+def states(connection: sa.Connection) -> dict[str, Shared]:
+    """Every provider that was ever named."""
+    return {row.name: _shared(row) for row in connection.execute(_STATES) if row.name != _RELOAD}
+
+
 def _shared(row: Any) -> Shared:
     return Shared(**{**row._mapping, "mode": Mode(row.mode)})
 
@@ -183,7 +188,9 @@ def release(connection: sa.Connection, key: str, *, limit: int, now: datetime) -
         .where(_r.id.in_(first))
         .values(
             waiting_for=None,
-            due_at=sa.case((_r.state == sa.literal_column("'queued'"), now), else_=_r.due_at),
+            due_at=sa.case(
+                (_r.state == sa.literal_column("'queued'"), sa.literal(now, _r.due_at.type)), else_=_r.due_at
+            ),
         )
         .returning(_r.lane)
     )

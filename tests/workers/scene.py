@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,12 @@ from providers.memory import Memory
 from relay.config import DeliverySettings
 from relay.core import routes
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
+from relay.core.provider import Provider
 from relay.core.status import Door
 from relay.delivery.engine import Engine
 from relay.delivery.ways import Setup
-from relay.routing import Router
+from relay.routing import Router, Rule, Tolerance
+from relay.sections import ProviderLimits, RuleSettings
 from relay.store import accounts, messages
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored
@@ -26,6 +28,8 @@ class Scene:
     provider: Memory
     engine: Engine
     stop: asyncio.Event
+    providers: dict[str, Memory]
+    engines: list[Engine]
 
     async def store(self, *addresses: str, body: bytes = b"body\r\n", **fields: Any) -> Stored:
         mail = Submission(
@@ -57,27 +61,83 @@ class Scene:
         rows = await self.database.read(messages.recipients, message_id)
         return [(row["state"], row["status"], row["attempts"]) for row in rows]
 
+    async def deliver(self, count: int, domain: str = "x.example", **fields: Any) -> list[int]:
+        """Store so many mails and wake the engines; returns their ids."""
+        ids = [(await self.store(f"{number}@{domain}", **fields)).id for number in range(count)]
+        for engine in self.engines:
+            engine.wake("normal", ids)
+        return ids
+
+    def wake(self) -> None:
+        for engine in self.engines:
+            engine.wake("normal", [])
+
+    def taken(self, name: str) -> list[str]:
+        """Who got mail by this provider."""
+        return [one.address for _, one in self.providers[name].delivered]
+
+    async def settled(self, ids: Iterable[int]) -> bool:
+        for one in ids:
+            if any(state != "done" for state, _, _ in await self.states(one)):
+                return False
+        return True
+
     async def kinds(self, message_id: int) -> list[str]:
         return [row["kind"] for row in await self.database.read(messages.timeline, message_id)]
 
 
+def setup_of(
+    providers: Mapping[str, Provider],
+    use: str,
+    *,
+    limits: Mapping[str, Mapping[str, Any]] | None = None,
+    rules: Sequence[Mapping[str, Any]] = (),
+    tolerance: Tolerance | None = None,
+    switch_after: int = 3,
+    changed: Iterable[str] = (),
+) -> Setup:
+    return Setup(
+        providers,
+        {name: ProviderLimits(**options) for name, options in (limits or {}).items()},
+        Router(
+            [Rule(number, RuleSettings(**rule)) for number, rule in enumerate(rules, 1)],
+            routes.parse(use),
+            switch_after=switch_after,
+        ),
+        tolerance or Tolerance(),
+        frozenset(changed),
+    )
+
+
 @contextlib.asynccontextmanager
-async def playing(database_url: str, **settings: Any) -> AsyncIterator[Scene]:
-    """An engine at work on a fresh record, stopped and drained at the end."""
+async def playing(
+    database_url: str,
+    *,
+    use: str = "out",
+    workers: int = 1,
+    routing: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[Scene]:
+    """Engines at work on a fresh record, stopped and drained at the end; a `Memory` for each provider in `use`.
+
+    The providers are shared by the engines, so that what was sent is seen in one place.
+    """
     options: dict[str, Any] = {"retry": {"delays": (0.2,), "jitter": 0}} | settings
     database = open_database(database_url)
-    provider = Memory("out", {})
+    names = [one.name for one in routes.uses(routes.parse(use))]
+    providers = {name: Memory(name, {}) for name in names}
     try:
         account = await database.write(accounts.create_account, "default", senders=["*"])
-        setup = Setup({"out": provider}, {}, Router([], routes.parse("out")))
-        engine = Engine(database, setup, DeliverySettings(**options))
+        setup = setup_of(providers, use, **(routing or {}))
+        engines = [Engine(database, setup, DeliverySettings(**options)) for _ in range(workers)]
         stop = asyncio.Event()
-        running = asyncio.create_task(engine.run(stop, drain=5))
+        running = [asyncio.create_task(engine.run(stop, drain=5)) for engine in engines]
         try:
-            yield Scene(database, account, provider, engine, stop)
+            yield Scene(database, account, providers[names[0]], engines[0], stop, providers, engines)
         finally:
             stop.set()
-            provider.gate.set()
-            await running
+            for provider in providers.values():
+                provider.gate.set()
+            await asyncio.gather(*running)
     finally:
         await database.close()

@@ -1,0 +1,283 @@
+"""Looking at providers, trying them, and taking them out of service."""
+
+import asyncio
+import time
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay.cli.output import (
+    ConfigOption,
+    JsonOption,
+    console,
+    fail,
+    in_record,
+    settings_from,
+    show_json,
+    show_table,
+)
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from relay.config import Settings
+    from relay.core.provider import Provider
+    from relay.store.circuits import Worker
+
+app = typer.Typer(no_args_is_help=True, help="List, check, test, pause and drain providers.")
+
+NameArgument = Annotated[str, typer.Argument(help="As in [providers.NAME].")]
+
+#: seconds that a check or a test mail may take
+_PATIENCE = 60.0
+
+
+class Word(StrEnum):
+    """What an operator says about a provider."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DRAINING = "draining"
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every provider: its mode, its circuit, what is in hand, what waits for it, what is left of its quotas."""
+    settings = settings_from(config)
+    rows = in_record(settings, _standing, settings)
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        ("NAME", "TYPE", "MODE", "CIRCUIT", "IN HAND", "WAITING", "QUOTA", "REASON"),
+        [
+            (
+                row["name"],
+                row["type"],
+                row["mode"],
+                f"open until {row['open_until']:%H:%M:%S} UTC"
+                if row["circuit"] == "open"
+                else row["circuit"],
+                row["in_hand"],
+                row["waiting"],
+                ", ".join(row["quota"]),
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, config: ConfigOption = None
+) -> None:
+    """Log in to each provider without sending; exit code 1 when one of them has a problem."""
+    from rich.markup import escape
+
+    from relay.core.provider import ProviderProblem
+
+    settings = settings_from(config)
+    found = _built(settings, name)
+
+    async def all_of_them() -> bool:
+        good = True
+        for provider in found.values():
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    said = await provider.check()
+                console.print(f"[green]ok[/]      {provider.name}: {escape(said)}")
+            except ProviderProblem as problem:
+                good = False
+                console.print(f"[red]problem[/] {provider.name}: {escape(str(problem))}")
+            except TimeoutError:
+                good = False
+                console.print(f"[red]problem[/] {provider.name}: no answer within {_PATIENCE:.0f} s")
+            finally:
+                await provider.aclose()
+        return good
+
+    if not asyncio.run(all_of_them()):
+        raise typer.Exit(1)
+
+
+@app.command("test")
+def try_(
+    name: NameArgument,
+    to: Annotated[str, typer.Option("--to", help="Who gets the test mail.")],
+    sender: Annotated[
+        str, typer.Option("--from", help="From whom; the provider must allow it.")
+    ] = "pillarbox@localhost",
+    config: ConfigOption = None,
+) -> None:
+    """Send one test mail by this provider at once, past queue and routes; exit code 1 unless it is accepted."""
+    from email.utils import format_datetime
+
+    from rich.markup import escape
+
+    from relay.core.address import InvalidAddress, normalise
+    from relay.core.clock import now
+    from relay.core.ids import new_id
+    from relay.core.provider import OutcomeKind, Outgoing, OutgoingRecipient
+
+    settings = settings_from(config)
+    try:
+        recipient, from_ = normalise(to), normalise(sender)
+    except InvalidAddress as error:
+        fail(escape(str(error)), 2)
+    provider = _built(settings, name)[name]
+    identifier = new_id()
+    raw = (
+        f"From: {from_}\r\nTo: {recipient}\r\nSubject: Pillarbox test by {name}\r\n"
+        f"Date: {format_datetime(now())}\r\nMessage-ID: <{identifier}.test@{from_.rpartition('@')[2]}>\r\n"
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+        f"This mail shows that the provider {name} takes mail from Pillarbox.\r\n"
+    ).encode()
+    mail = Outgoing(identifier, from_, (OutgoingRecipient(new_id(), recipient, 1),), raw)
+
+    async def send() -> Any:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                ((outcome,),) = await provider.send([mail])
+                return outcome
+        finally:
+            await provider.aclose()
+
+    try:
+        outcome = asyncio.run(send())
+    except TimeoutError:
+        fail(f"{name}: no answer within {_PATIENCE:.0f} s")
+    console.print(f"{outcome.kind.value}: {escape(str(outcome.reply))}")
+    if outcome.kind is not OutcomeKind.ACCEPTED:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pause(name: NameArgument, config: ConfigOption = None) -> None:
+    """Give a provider no mail at all: it goes by others where its route has some, and waits where not."""
+    _say(settings_from(config), name, Word.PAUSED)
+
+
+@app.command()
+def resume(name: NameArgument, config: ConfigOption = None) -> None:
+    """Give a provider mail again, and close its circuit: what waited for it goes at once."""
+    _say(settings_from(config), name, Word.ACTIVE)
+
+
+@app.command()
+def drain(
+    name: NameArgument,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for what is in hand.")] = 300.0,
+    config: ConfigOption = None,
+) -> None:
+    """Give a provider no new mail, and wait until nothing of it is in hand: then it can be taken out of the file."""
+    settings = settings_from(config)
+    _say(settings, name, Word.DRAINING)
+    deadline = time.monotonic() + timeout
+    while True:
+        left = in_record(settings, _in_hand, name)
+        if left is None:
+            console.print(f"{name}: nothing is in hand")
+            return
+        if time.monotonic() > deadline:
+            fail(f"{name}: {left} after {timeout:.0f} s; it stays draining")
+        time.sleep(0.5)
+
+
+@app.command()
+def reload(config: ConfigOption = None) -> None:
+    """Have the workers on every machine read their configuration file again, as SIGHUP does on one."""
+    from relay.core.clock import now
+    from relay.store import circuits
+
+    in_record(settings_from(config), circuits.ask_for_reload, writing=True, now=now())
+    console.print("asked for; each worker logs what it makes of its file")
+
+
+def _say(settings: "Settings", name: str, word: Word) -> None:
+    from relay.core.clock import now
+    from relay.store import circuits
+
+    if name not in settings.ways_out:
+        fail(f"{name} is no provider (known: {', '.join(sorted(settings.ways_out))})", 2)
+    mode = circuits.Mode(word.value)
+    in_record(settings, circuits.set_mode, name, mode, writing=True, now=now())
+    console.print(f"{name} is {word.value}; the workers follow within two seconds")
+
+
+def _built(settings: "Settings", only: str | None) -> "dict[str, Provider]":
+    """The configured providers, or one of them."""
+    from rich.markup import escape
+
+    from relay.core.errors import Misconfigured
+    from workers.setups import build_providers
+
+    if only is not None and only not in settings.ways_out:
+        fail(f"{escape(only)} is no provider (known: {', '.join(sorted(settings.ways_out))})", 2)
+    wanted = settings if only is None else settings.model_copy(update={"providers": _one(settings, only)})
+    try:
+        return build_providers(wanted)
+    except Misconfigured as error:
+        fail(escape(str(error)), 2)
+
+
+def _one(settings: "Settings", name: str) -> dict[str, Any]:
+    return {name: settings.ways_out[name]}
+
+
+def _alive(connection: "sa.Connection") -> "list[Worker]":
+    from relay.core.clock import now
+    from relay.delivery.board import ALIVE
+    from relay.store import circuits
+
+    return circuits.workers(connection, since=now() - timedelta(seconds=ALIVE))
+
+
+def _in_hand(connection: "sa.Connection", name: str) -> str | None:
+    """What keeps a draining provider from being done, in words."""
+    from relay.store import circuits
+
+    since = circuits.states(connection)[name].mode_at
+    for worker in _alive(connection):
+        if since is not None and worker.seen_at <= since + timedelta(seconds=1):
+            return f"worker {worker.owner} has not said that it knows"
+        if count := worker.in_hand.get(name):
+            return f"{count} mails in hand at worker {worker.owner}"
+    return None
+
+
+def _standing(connection: "sa.Connection", settings: "Settings") -> list[dict[str, Any]]:
+    from relay.core.clock import now
+    from relay.routing import Meter
+    from relay.store import circuits
+
+    states, waiting, used = (
+        circuits.states(connection),
+        circuits.waiting(connection),
+        circuits.usage(connection),
+    )
+    workers = _alive(connection)
+    rows = []
+    for name, options in settings.ways_out.items():
+        shared = states.get(name) or circuits.Shared(name)
+        moment = now()
+        allowances = Meter(settings.limits_of(name), 1, time.monotonic).allowances(moment)
+        rows.append(
+            {
+                "name": name,
+                "type": options["type"],
+                "mode": shared.mode.value,
+                "circuit": shared.circuit,
+                "open_until": shared.open_until,
+                "reason": shared.reason,
+                "in_hand": sum(worker.in_hand.get(name, 0) for worker in workers),
+                "waiting": sum(n for key, n in waiting.items() if key.partition("/")[0] == name),
+                "quota": [
+                    f"{used.get((name, window.key(moment)), 0)} of {limit} this {window.value}"
+                    for window, limit in allowances.items()
+                ],
+            }
+        )
+    return rows
