@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import configuration, keys, messages, roles, send, up
+from relay.cli import configuration, fakes, keys, messages, providers, roles, routes, send, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +35,9 @@ for role in (roles.smtp, roles.api, roles.worker, roles.clock):
     app.command(role.__name__)(role)
 app.command("migrate")(roles.migrate)
 app.command("send")(send.send)
+app.command("fakes")(fakes.fakes)
 app.add_typer(keys.app, name="keys")
 app.add_typer(messages.app, name="messages")
 app.add_typer(configuration.app, name="config")
+app.add_typer(providers.app, name="providers")
+app.add_typer(routes.app, name="routes")
