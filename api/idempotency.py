@@ -31,15 +31,27 @@ class Once:
         self._intake = intake
         self._running: set[tuple[int, str]] = set()
 
-    def turn(self, request: Request, identity: Identity, asked: Any) -> "Turn":
+    def turn(
+        self,
+        request: Request,
+        identity: Identity,
+        asked: Any,
+        *,
+        part: int | None = None,
+        key: str | None = None,
+    ) -> "Turn":
         """A context for one request. `asked` is what the client wants, as far as orjson can write it.
+
+        One of several messages in a request is told by `part`. `key` stands in where the request names none.
 
         Entering raises `Refused` for a key that is none, `KeyReused` for one used for something else, `InProgress`
         while another request with it is being worked on here. Other processes' are waited for by the record.
         """
-        key = _key(request)
+        key = _key(request) or key
         if key is None:
             return Turn(self, identity.account_id, None, "")
+        if part is not None:
+            key = f"{key}/{part}"
         written = orjson.dumps([request.url.path, asked], default=_nothing, option=orjson.OPT_SORT_KEYS)
         return Turn(self, identity.account_id, key, hashlib.sha256(written).hexdigest())
 

@@ -43,6 +43,8 @@ def build(context: Context) -> ASGIApp:
         once=Once(context.database, intake),
         limiter=limiter,
         bodies=Bodies(context.settings.api, context.settings.data_dir / "spool"),
+        hostname=context.settings.smtp.name,
+        providers=frozenset(context.settings.ways_out),
     )
 
     @contextlib.asynccontextmanager

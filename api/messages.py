@@ -10,8 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import Answer
+from api.manage import raw
 from api.manage.asking import Line, Moment, Page, identifier, query
+from api.manage.letters import NewMessage
 from api.manage.routes import add
+from api.manage.sending import Batch, Sending
 from api.services import Services
 from api.thin import ThinRoute
 from relay.core.clock import wire_time
@@ -20,6 +23,23 @@ from relay.core.event import EventKind
 from relay.core.status import Status
 from relay.store import messages, search
 from relay.store.search import Search
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+KEY_PARAMETER = _header("Idempotency-Key", "A send repeated with it within 24 hours is one message.")
+ENVELOPE_PARAMETERS = [
+    _header(raw.RECIPIENT, "With message/rfc822: addresses, instead of those in To, Cc and Bcc."),
+    _header(raw.SENDER, "With message/rfc822: the return path, instead of the author; `<>` for none."),
+]
 
 
 class Wanted(Page):
@@ -105,6 +125,31 @@ class Messages:
 def router(services: Services) -> APIRouter:
     routes = APIRouter(route_class=ThinRoute, dependencies=[Depends(HTTPBearer(auto_error=False))])
     calls, tag, one = Messages(services), "Messages", "/v1/messages/{id}"
+    sending = Sending(services)
+    add(
+        routes,
+        "POST",
+        "/v1/messages",
+        sending.one,
+        "Send a message, from its fields or as it is written",
+        tag=tag,
+        status=201,
+        asks=NewMessage,
+        refuses=(409, 429),
+        also={"message/rfc822": {"schema": {"type": "string", "format": "binary"}}},
+        parameters=[KEY_PARAMETER, *ENVELOPE_PARAMETERS],
+    )
+    add(
+        routes,
+        "POST",
+        "/v1/messages/batch",
+        sending.batch,
+        "Send up to 500 messages",
+        tag=tag,
+        asks=Batch,
+        refuses=(429,),
+        parameters=[KEY_PARAMETER],
+    )
     add(routes, "GET", "/v1/messages", calls.list, "Find messages", tag=tag, query=Wanted)
     add(routes, "GET", one, calls.one, "Get a message with its recipients and its timeline", tag=tag)
     add(

@@ -20,3 +20,7 @@ class Services:
     once: Once
     limiter: RateLimiter
     bodies: Bodies
+    #: how this installation names itself in the mail it takes
+    hostname: str
+    #: the names of the providers that a mail may ask for
+    providers: frozenset[str]

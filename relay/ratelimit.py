@@ -77,6 +77,12 @@ class RateLimiter:
             return await self._hit_day(identity, identity.daily_quota, verdict)
         return verdict
 
+    async def hit_day(self, identity: Identity) -> Verdict:
+        """Count one more message of a request that `hit` has counted: only days count messages."""
+        if identity.daily_quota is None:
+            return UNLIMITED
+        return await self._hit_day(identity, identity.daily_quota, UNLIMITED)
+
     async def _hit_day(self, identity: Identity, quota: int, verdict: Verdict) -> Verdict:
         day, passed = divmod(int(time.time()), _DAY)
         count = await self._hits.submit((f"d{identity.key_id}:{day}", _DAY))

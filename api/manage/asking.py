@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from relay.core.errors import NotFound, Refused
+from relay.core.errors import Malformed, NotFound, Refused
 from relay.core.ids import MAX_ID
 
 M = TypeVar("M", bound=BaseModel)
@@ -83,7 +82,7 @@ def check(model: type[M], written: bytes) -> M:
     try:
         return model.model_validate_json(written)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise explain(error) from None
 
 
 def query(request: Request, model: type[M]) -> M:
@@ -104,12 +103,20 @@ def query(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise explain(error) from None
 
 
-def _invalid(error: ValidationError) -> RequestValidationError:
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return RequestValidationError([{**fault, "loc": ("", *fault["loc"])} for fault in faults])
+def explain(error: ValidationError) -> Refused:
+    """The first fault in the words of all our answers."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return Malformed()
+    where = ".".join(str(part) for part in first["loc"])[:200] or "value"
+    if first["type"] == "extra_forbidden":
+        return Refused(f'"{where}" is not allowed')
+    if first["type"] == "missing":
+        return Refused(f'"{where}" is required')
+    return Refused(f'"{where}" is invalid: {first["msg"].removeprefix("Value error, ")}')
 
 
 def identifier(request: Request, name: str = "id") -> int:

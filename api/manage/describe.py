@@ -24,7 +24,7 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The fields of a model as parameters of a query, none of which has to be there."""
     described = []
     for name, schema in inlined(model)["properties"].items():

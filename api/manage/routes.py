@@ -1,6 +1,6 @@
 """Where these calls are found, and how OpenAPI describes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from api.manage.accounts import Accounts, ChangedAccount, NewAccount
 from api.manage.asking import Page
-from api.manage.describe import inlined, parameters
+from api.manage.describe import inlined, query_parameters
 from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
 from api.manage.keys import Whose as WhoseKeys
 from api.manage.senders import NewSender, Senders
@@ -43,9 +43,13 @@ def add(
     asks: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     refuses: tuple[int, ...] = (),
-    extra: dict[str, Any] | None = None,
+    also: Mapping[str, Any] | None = None,
+    parameters: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Describe and register one call. Path parameters are ids unless they are called `address`."""
+    """Describe and register one call. Path parameters are ids unless they are called `address`.
+
+    `also` has further kinds of bodies, `parameters` those that are neither in the path nor in a model of the query.
+    """
     described: dict[str, Any] = {}
     named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     in_path = [
@@ -57,12 +61,15 @@ def add(
         }
         for name in named
     ]
-    if in_path or query is not None:
-        described["parameters"] = [*in_path, *(parameters(query) if query is not None else ())]
+    described["parameters"] = [
+        *in_path,
+        *(query_parameters(query) if query is not None else ()),
+        *parameters,
+    ]
     if asks is not None:
         described["requestBody"] = {
             "required": asks is not Rotation,
-            "content": {"application/json": {"schema": inlined(asks)}},
+            "content": {"application/json": {"schema": inlined(asks)}, **(also or {})},
         }
     answers: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
     if named:
@@ -78,7 +85,7 @@ def add(
         tags=[tag],
         status_code=status,
         responses=problems(*sorted(set(answers))),
-        openapi_extra={**described, **(extra or {})},
+        openapi_extra=described,
     )
 
 

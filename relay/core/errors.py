@@ -113,6 +113,12 @@ class Suppressed(Unsendable):
     smtp = (550, "5.1.1")
 
 
+class AllSuppressed(Suppressed):
+    """None of the recipients may be written to: all are suppressed."""
+
+    code = "suppressed"
+
+
 class TooManyRecipients(Refused):
     """Too many recipients."""
 
