@@ -28,8 +28,8 @@ class Lines:
         self._some = threading.Event()
         self._writing = threading.Lock()
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        #: started with the first line, so that a parent which writes none can still fork
+        self._thread: threading.Thread | None = None
         atexit.register(self.flush)
 
     def put(self, event: str, fields: dict[str, Any]) -> None:
@@ -39,8 +39,16 @@ class Lines:
         fields["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         fields["role"] = self._role
         self._waiting.append(orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        if self._thread is None:
+            self._start()
         if not self._some.is_set():
             self._some.set()
+
+    def _start(self) -> None:
+        with self._writing:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
 
     def flush(self) -> None:
         """Write what was gathered; what cannot be written is dropped, as a log must not stop its process."""
@@ -59,7 +67,8 @@ class Lines:
     def close(self) -> None:
         self._ended = True
         self._some.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self.flush()
         atexit.unregister(self.flush)
 
