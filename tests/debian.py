@@ -4,11 +4,15 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 _CACHE = Path(__file__).parents[1] / ".cache" / "debian"
+ROOT = _CACHE / "root"
+#: a file for each package that was unpacked
+_HAVE = _CACHE / "have"
 
 
 def tool(program: str, *packages: str) -> Path:
@@ -22,10 +26,10 @@ def tool(program: str, *packages: str) -> Path:
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [one for one in packages or (program,) if not (_HAVE / one).exists()]
+        if missing:
+            _fetch(missing)
         unpacked = _find(program)
-        if unpacked is None:
-            _fetch(packages or (program,))
-            unpacked = _find(program)
     if unpacked is None:
         pytest.fail(
             f"{program} is neither on PATH nor to be had from Debian's {' '.join(packages or (program,))}"
@@ -37,6 +41,7 @@ def environment() -> dict[str, str]:
     """What an unpacked program needs to find its libraries."""
     root = _CACHE / "root"
     libraries = [str(one) for one in (root / "usr" / "lib").glob("*-linux-gnu")]
+    libraries.append(str(root / "usr" / "lib" / "postfix"))
     perl = [
         root / "usr/share/perl5",
         *(root / "usr/share/perl").glob("5.*"),
@@ -57,7 +62,7 @@ def _find(program: str) -> Path | None:
     return None
 
 
-def _fetch(packages: tuple[str, ...]) -> None:
+def _fetch(packages: Sequence[str]) -> None:
     state = _CACHE / "apt"
     for folder in ("lists/partial", "archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
@@ -74,6 +79,9 @@ def _fetch(packages: tuple[str, ...]) -> None:
     for archive in state.glob("*.deb"):
         _run(["dpkg-deb", "-x", str(archive), str(_CACHE / "root")], state)
         archive.unlink()
+    _HAVE.mkdir(exist_ok=True)
+    for package in packages:
+        (_HAVE / package).touch()
 
 
 def _run(command: list[str], directory: Path) -> None:

@@ -48,7 +48,8 @@ def normalise(address: str) -> str:
         raise InvalidAddress("the local part of the email address is malformed")
     if not _DOMAIN.match(domain) or any(len(label.encode()) > _MAX_LABEL for label in domain.split(".")):
         raise InvalidAddress("the domain of the email address is malformed")
-    if any("\u0080" <= c <= "\u009f" for c in address):
+    if not address.isprintable():
+        # Controls, line separators, changes of direction: nothing that a name is made of.
         raise InvalidAddress("the email address has a control character")
     return f"{local}@{domain.lower()}"
 

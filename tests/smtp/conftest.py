@@ -1,5 +1,6 @@
 """A door of the test's own, on SQLite; see `tests.smtp.door`."""
 
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from relay.config import Settings
+from relay.config import ListenerSettings, Settings, SmtpSettings
 from tests.smtp.door import Door, running
 
 
@@ -28,6 +29,18 @@ def open_door(settings: Callable[..., Settings], sqlite_url: str) -> Iterator[Ca
 @pytest.fixture
 def door(open_door: Callable[..., Door]) -> Door:
     return open_door()
+
+
+@pytest.fixture(scope="module")
+def long_door(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """One door for a whole module whose tests only look at what they sent themselves."""
+    folder = tmp_path_factory.mktemp("door")
+    shutil.copy(sqlite_template, folder / "pillarbox.db")
+    table = SmtpSettings(hostname="mx.example.org", listeners=(ListenerSettings(port=0),), auth_delay=0)
+    with running(
+        Settings(data_dir=folder, smtp=table, database={"url": f"sqlite:///{folder}/pillarbox.db"})
+    ) as door:
+        yield door
 
 
 @pytest.fixture(scope="session")

@@ -93,11 +93,17 @@ class Door:
     def plain(self) -> str:
         return base64.b64encode(f"\0anybody\0{self.key}".encode()).decode()
 
-    def stored(self) -> list[dict[str, Any]]:
+    def stored(self, after: int = 0) -> list[dict[str, Any]]:
         """What the record holds, oldest first: the message's row, its `raw` bytes and its `recipients`."""
 
         def read(connection: sa.Connection) -> list[dict[str, Any]]:
-            rows = connection.execute(sa.select(t.message).order_by(t.message.c.id)).mappings().all()
+            rows = (
+                connection.execute(
+                    sa.select(t.message).where(t.message.c.id > after).order_by(t.message.c.id)
+                )
+                .mappings()
+                .all()
+            )
             return [
                 {
                     **row,
