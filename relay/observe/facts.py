@@ -3,6 +3,7 @@
 No bodies, no secrets, no subjects; addresses are masked unless the operator asks for them.
 """
 
+import os
 from typing import Any
 
 import structlog
@@ -205,8 +206,8 @@ def switched(message_id: int, recipient_id: int, came_from: str, went_to: str, w
 
 
 def circuit_opened(provider: str, reason: str, pause: float) -> None:
-    """This worker has had enough of a provider."""
-    _log.error("circuit opened", provider=provider, reason=reason, pause=pause)
+    """One worker has had enough of a provider."""
+    _log.error("circuit opened", worker=os.getpid(), provider=provider, reason=reason, pause=pause)
 
 
 def circuit_probed(provider: str) -> None:
@@ -214,12 +215,12 @@ def circuit_probed(provider: str) -> None:
 
 
 def circuit_closed(provider: str) -> None:
-    _log.warning("circuit closed", provider=provider)
+    _log.warning("circuit closed", worker=os.getpid(), provider=provider)
 
 
 def circuit_learned(provider: str, circuit: str, reason: str | None) -> None:
     """Another worker, or an operator, has opened or closed it."""
-    _log.info("circuit seen", provider=provider, circuit=circuit, reason=reason)
+    _log.info("circuit seen", worker=os.getpid(), provider=provider, circuit=circuit, reason=reason)
 
 
 def provider_mode(provider: str, mode: str) -> None:
@@ -227,11 +228,11 @@ def provider_mode(provider: str, mode: str) -> None:
 
 
 def provider_closed(provider: str) -> None:
-    _log.info("provider closed: nothing of it is left in hand", provider=provider)
+    _log.info("provider closed: nothing of it is left in hand", worker=os.getpid(), provider=provider)
 
 
 def reloaded(why: str, providers: str) -> None:
-    _log.info("configuration reloaded", why=why, providers=providers)
+    _log.info("configuration reloaded", worker=os.getpid(), why=why, providers=providers)
 
 
 def reload_refused(why: str, reason: str) -> None:
