@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import configuration, fakes, keys, messages, providers, roles, routes, send, up
+from relay.cli import (
+    accounts,
+    configuration,
+    fakes,
+    keys,
+    messages,
+    providers,
+    roles,
+    routes,
+    send,
+    senders,
+    suppressions,
+    up,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +49,10 @@ for role in (roles.smtp, roles.api, roles.worker, roles.clock):
 app.command("migrate")(roles.migrate)
 app.command("send")(send.send)
 app.command("fakes")(fakes.fakes)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")
+app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(messages.app, name="messages")
 app.add_typer(configuration.app, name="config")
 app.add_typer(providers.app, name="providers")

@@ -170,6 +170,9 @@ def issue_key(
     scopes: Sequence[str] = DEFAULT_SCOPES,
     expires_at: datetime | None = None,
     senders: Sequence[str] | None = None,
+    networks: Sequence[str] = (),
+    rate_limit: int | None = None,
+    daily_quota: int | None = None,
 ) -> NewKey:
     """A key for an account, which is made first where there is none of that name.
 
@@ -183,7 +186,16 @@ def issue_key(
         create_account(connection, account, senders=senders or ("*",))
     elif senders:
         raise Conflict(f"The account {account} exists already; its senders are not changed with a key.")
-    return create_key(connection, account, label=label, scopes=scopes, expires_at=expires_at)
+    return create_key(
+        connection,
+        account,
+        label=label,
+        scopes=scopes,
+        expires_at=expires_at,
+        networks=networks,
+        rate_limit=rate_limit,
+        daily_quota=daily_quota,
+    )
 
 
 def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:

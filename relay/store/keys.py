@@ -25,6 +25,14 @@ def get(connection: sa.Connection, account_id: int, identifier: int) -> dict[str
     return dict(row)
 
 
+def owner(connection: sa.Connection, identifier: int) -> int:
+    """The id of the account a key belongs to. Raises `NotFound`."""
+    found = connection.execute(sa.select(_K.account_id).where(_K.id == identifier)).scalar()
+    if found is None:
+        raise NotFound(f"There is no API key with ID {identifier}.")
+    return int(found)
+
+
 def page(
     connection: sa.Connection, account_id: int, *, limit: int, before: int | None = None
 ) -> list[dict[str, Any]]:

@@ -1,0 +1,232 @@
+"""Suppressions: addresses that are not written to."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay.cli.output import (
+    ConfigOption,
+    JsonOption,
+    console,
+    fail,
+    in_record,
+    settings_from,
+    show_json,
+    show_table,
+)
+from relay.core.clock import wire_time
+from relay.core.errors import RelayError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from relay.store.suppressions import Reason
+
+app = typer.Typer(no_args_is_help=True, help="List, add, remove, import and export suppressed addresses.")
+
+COLUMNS = ("address", "reason", "source", "note", "created_at", "expires_at")
+#: entries read, or written in one transaction, at a time
+_AT_ONCE = 1000
+
+Account = Annotated[
+    str | None, typer.Option(help="One account's list; without it, the list that holds for all.")
+]
+Address = Annotated[str, typer.Argument(help="The address.")]
+ReasonOption = Annotated[str, typer.Option(help="bounce, complaint, unsubscribe or manual.")]
+
+
+@app.command()
+def add(
+    address: Address,
+    account: Account = None,
+    reason: ReasonOption = "manual",
+    note: Annotated[str | None, typer.Option(help="For those who read it later.")] = None,
+    expires: Annotated[
+        datetime | None, typer.Option(help="When it ends (UTC), such as 2030-01-31.", formats=["%Y-%m-%d"])
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Stop writing to an address; doors notice within seconds."""
+    from relay.store import suppressions
+
+    known = _reason(reason)
+
+    def work(connection: "sa.Connection") -> dict[str, Any]:
+        return suppressions.add(
+            connection,
+            _account_id(connection, account),
+            address,
+            reason=known,
+            source="cli",
+            note=note,
+            expires_at=expires.replace(tzinfo=UTC) if expires else None,
+        )
+
+    made = in_record(settings_from(config), work, writing=True)
+    console.print(f"{made['address']} is suppressed", markup=False)
+
+
+@app.command()
+def remove(address: Address, account: Account = None, config: ConfigOption = None) -> None:
+    """Write to an address again."""
+    from relay.store import suppressions
+
+    def work(connection: "sa.Connection") -> None:
+        suppressions.remove(connection, _account_id(connection, account), address)
+
+    in_record(settings_from(config), work, writing=True)
+    console.print(f"{address} is written to again", markup=False)
+
+
+@app.command("list")
+def list_(
+    account: Account = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List suppressed addresses, newest first."""
+    from relay.store import suppressions
+
+    def work(connection: "sa.Connection") -> list[dict[str, Any]]:
+        return suppressions.page(connection, _account_id(connection, account), limit=limit)
+
+    rows = in_record(settings_from(config), work)
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        ("ADDRESS", "REASON", "SOURCE", "NOTE", "SINCE", "UNTIL"),
+        [
+            (row["address"], row["reason"], row["source"], row["note"], row["created_at"], row["expires_at"])
+            for row in rows
+        ],
+    )
+
+
+@app.command("export")
+def export(account: Account = None, config: ConfigOption = None) -> None:
+    """Write a list as CSV to standard output, newest first; `import` reads it."""
+    settings = settings_from(config)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    before: int | None = None
+    while rows := in_record(settings, _page, account, before):
+        for row in rows:
+            writer.writerow(
+                (
+                    row["address"],
+                    row["reason"],
+                    row["source"],
+                    row["note"] or "",
+                    wire_time(row["created_at"]),
+                    wire_time(row["expires_at"]) or "",
+                )
+            )
+        before = rows[-1]["id"]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="CSV whose first line names the columns; address is needed.", exists=True)
+    ],
+    account: Account = None,
+    reason: ReasonOption = "manual",
+    config: ConfigOption = None,
+) -> None:
+    """Add every address of a CSV file; lines that are wrong are told and left out, and the exit code is 1."""
+    settings = settings_from(config)
+    taken = wrong = 0
+    group: list[tuple[int, dict[str, str]]] = []
+    _reason(reason)
+    for line in _lines(file):
+        group.append(line)
+        if len(group) == _AT_ONCE:
+            taken, wrong = _import(settings, account, reason, group, taken, wrong)
+            group = []
+    taken, wrong = _import(settings, account, reason, group, taken, wrong)
+    console.print(f"{taken} addresses are suppressed")
+    if wrong:
+        fail(f"{wrong} lines were left out")
+
+
+def _import(
+    settings: Any,
+    account: str | None,
+    reason: str,
+    group: list[tuple[int, dict[str, str]]],
+    taken: int,
+    wrong: int,
+) -> tuple[int, int]:
+    faults = in_record(settings, _add_all, account, reason, group, writing=True)
+    for number, fault in faults:
+        typer.echo(f"line {number}: {fault}", err=True)
+    return taken + len(group) - len(faults), wrong + len(faults)
+
+
+def _add_all(
+    connection: "sa.Connection", account: str | None, reason: str, group: list[tuple[int, dict[str, str]]]
+) -> list[tuple[int, str]]:
+    from relay.store import suppressions
+    from relay.store.suppressions import Reason
+
+    account_id = _account_id(connection, account)
+    faults = []
+    for number, line in group:
+        try:
+            expires = line.get("expires_at") or None
+            suppressions.add(
+                connection,
+                account_id,
+                line.get("address") or "",
+                reason=Reason((line.get("reason") or reason).lower()),
+                source=(line.get("source") or "import")[:64],
+                note=(line.get("note") or "")[:1000] or None,
+                expires_at=_moment(expires) if expires else None,
+            )
+        except RelayError as error:
+            faults.append((number, error.message))
+        except ValueError as error:
+            faults.append((number, str(error)))
+    return faults
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened)
+        if "address" not in (reader.fieldnames or ()):
+            fail(f"{file}: the first line must name the columns, address among them")
+        for line in reader:
+            yield reader.line_num, line
+
+
+def _page(connection: "sa.Connection", account: str | None, before: int | None) -> list[dict[str, Any]]:
+    from relay.store import suppressions
+
+    return suppressions.page(connection, _account_id(connection, account), limit=_AT_ONCE, before=before)
+
+
+def _moment(written: str) -> datetime:
+    moment = datetime.fromisoformat(written)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _account_id(connection: "sa.Connection", account: str | None) -> int | None:
+    from relay.store import accounts
+
+    return accounts.account_by_name(connection, account) if account else None
+
+
+def _reason(written: str) -> "Reason":
+    from relay.store.suppressions import Reason
+
+    try:
+        return Reason(written.lower())
+    except ValueError:
+        fail(f"--reason must be one of {', '.join(Reason)}", 2)

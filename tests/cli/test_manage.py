@@ -1,0 +1,128 @@
+"""Accounts, senders, keys and suppressions as an operator meets them: on a real installation's database."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.installation import Installation
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with Installation(tmp_path_factory.mktemp("manage")) as made:
+        assert made.run("migrate").returncode == 0
+        assert made.run("keys", "create").returncode == 0
+        yield made
+
+
+def ok(installation: Installation, *arguments: str) -> str:
+    done = installation.run(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def wrong(installation: Installation, *arguments: str, code: int = 1) -> str:
+    done = installation.run(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_an_accounts_life(installation: Installation) -> None:
+    ok(installation, "accounts", "create", "shop", "--sender", "shop.example", "--email", "ops@shop.example")
+    assert "exists already" in wrong(installation, "accounts", "create", "shop")
+    assert "is no sender" in wrong(installation, "accounts", "create", "other", "--sender", "a b")
+    ok(installation, "senders", "add", "News@Letters.example", "--account", "shop")
+    listed = json.loads(ok(installation, "senders", "list", "--account", "shop", "--json"))
+    assert [row["pattern"] for row in listed] == ["news@letters.example", "shop.example"]
+    ok(installation, "senders", "remove", "shop.example", "--account", "shop")
+    assert "is no sender" in wrong(installation, "senders", "remove", "shop.example", "--account", "shop")
+    ok(installation, "accounts", "disable", "shop")
+    ok(installation, "accounts", "rename", "shop", "store")
+    found = {row["name"]: row for row in json.loads(ok(installation, "accounts", "list", "--json"))}
+    assert set(found) == {"default", "store"}
+    assert found["store"]["disabled_at"] is not None
+    assert found["store"]["email"] == "ops@shop.example"
+    ok(installation, "accounts", "enable", "store")
+    assert "store" in ok(installation, "accounts", "list")
+    assert "no account" in wrong(installation, "accounts", "disable", "nobody")
+
+
+def test_a_keys_life(installation: Installation) -> None:
+    secret = ok(
+        installation, "keys", "create", "--label", "till", "--network", "10.1.2.3/8", "--network", "::1",
+        "--scope", "send", "--rate-limit", "5", "--daily-quota", "100",
+    ).strip()  # fmt: skip
+    newest = json.loads(ok(installation, "keys", "list", "--json"))[0]
+    assert newest["last_five"] == secret[-5:]
+    assert newest["networks"] == ["10.0.0.0/8", "::1/128"]
+    rotated = installation.run("keys", "rotate", str(newest["id"]), "--hours", "2")
+    assert rotated.returncode == 0
+    assert f"key {newest['id']} works until" in rotated.stderr
+    after = json.loads(ok(installation, "keys", "list", "--json"))
+    assert after[0]["last_five"] == rotated.stdout.strip()[-5:]
+    assert (after[0]["label"], after[0]["scopes"], after[0]["networks"]) == (
+        "till", ["send"], ["10.0.0.0/8", "::1/128"],
+    )  # fmt: skip
+    assert after[1]["expires_at"] is not None
+    assert "till" in ok(installation, "keys", "list")
+    ok(installation, "keys", "revoke", str(newest["id"]))
+    assert "revoked" in wrong(installation, "keys", "rotate", str(newest["id"]))
+    assert "no API key" in wrong(installation, "keys", "rotate", "1")
+    assert "--network" in wrong(installation, "keys", "create", "--network", "here", code=2)
+    assert "--scope" in wrong(installation, "keys", "create", "--scope", "all", code=2)
+
+
+def test_suppressions_come_and_go_as_csv(installation: Installation, tmp_path: Path) -> None:
+    ok(
+        installation,
+        "suppressions",
+        "add",
+        "Gone@Example.net",
+        "--reason",
+        "bounce",
+        "--note",
+        'said "no", twice',
+    )
+    ok(installation, "suppressions", "add", "later@example.net", "--expires", "2099-01-31")
+    ok(installation, "suppressions", "add", "own@example.net", "--account", "default")
+    exported = ok(installation, "suppressions", "export")
+    rows = list(csv.DictReader(io.StringIO(exported)))
+    assert [(row["address"], row["reason"], row["note"], row["expires_at"]) for row in rows] == [
+        ("later@example.net", "manual", "", "2099-01-31T00:00:00.000Z"),
+        ("gone@example.net", "bounce", 'said "no", twice', ""),
+    ]
+    file = tmp_path / "list.csv"
+    file.write_text(exported)
+    assert "2 addresses" in ok(installation, "suppressions", "import", str(file), "--account", "default")
+    own = json.loads(ok(installation, "suppressions", "list", "--account", "default", "--json"))
+    assert {row["address"] for row in own} == {"gone@example.net", "later@example.net", "own@example.net"}
+    ok(installation, "suppressions", "remove", "GONE@example.net")
+    assert "not on the list" in wrong(installation, "suppressions", "remove", "gone@example.net")
+    assert "later@example.net" in ok(installation, "suppressions", "list")
+    assert "--reason" in wrong(
+        installation, "suppressions", "add", "a@example.net", "--reason", "mood", code=2
+    )
+
+
+def test_an_import_tells_of_wrong_lines_and_takes_the_others(
+    installation: Installation, tmp_path: Path
+) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text(
+        "\ufeffaddress,reason,expires_at\r\ngood@example.org,complaint,\r\nbad,,\r\nx@example.org,mood,\r\n"
+        "y@example.org,,soon\r\nalso@example.org,,2099-01-01\r\n",
+        encoding="utf-8",
+    )
+    errors = wrong(installation, "suppressions", "import", str(file), "--reason", "unsubscribe")
+    assert [line.split(":")[0] for line in errors.splitlines()[:3]] == ["line 3", "line 4", "line 5"]
+    listed = json.loads(ok(installation, "suppressions", "list", "--json"))
+    found = {row["address"]: row["reason"] for row in listed if row["address"].endswith("example.org")}
+    assert found == {"good@example.org": "complaint", "also@example.org": "unsubscribe"}
+    file.write_text("mail\na@example.org\n")
+    assert "address among them" in wrong(installation, "suppressions", "import", str(file))
