@@ -16,6 +16,8 @@ _MAX_PARTS = 1000
 #: characters of a field's name
 _MAX_NAME = 200
 FILES = "attachments"
+#: octets kept of a field beyond its bound: even without a character that was cut in two it is seen to be too long
+_OVER = 5
 _EXTENDED = re.compile(rb';\s*filename\*\s*=\s*"?([^;"]+)', re.IGNORECASE)
 
 
@@ -23,7 +25,7 @@ class FormReader:
     """Feed it the body, then ask for the fields. Files under any other name than `attachments` are left out."""
 
     def __init__(self, boundary: bytes, spool: Spool, *, max_field: int, max_files: int) -> None:
-        """Of each field at most `max_field` octets and one are kept, of the files `max_files` together."""
+        """Of each field a little more than `max_field` octets are kept, of the files `max_files` together."""
         self._spool = spool
         self._max_field = max_field
         self._max_files = max_files
@@ -124,7 +126,7 @@ class FormReader:
         if self._upload is not None:
             self._upload.write(data[start:end])
         elif self._name is not None:
-            piece = data[start : min(end, start + self._max_field + 1 - self._kept)]
+            piece = data[start : min(end, start + self._max_field + _OVER - self._kept)]
             self._kept += len(piece)
             self._spool.write(piece)
 

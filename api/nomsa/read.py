@@ -51,8 +51,10 @@ class Reader:
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
             if with_params:
-                contents = await self._database.read(messages.contents, [row["id"] for row in some])
-                data.extend(map(wire.email, some, await _params(some, contents)))
+                kept = [row for row in some if row["redacted_at"] is None]
+                contents = await self._database.read(messages.contents, [row["id"] for row in kept])
+                given = dict(zip((row["id"] for row in kept), await _params(kept, contents), strict=True))
+                data.extend(wire.email(row, given.get(row["id"])) for row in some)
             else:
                 data.extend(wire.email(row, None) for row in some)
         return Answer({"has_more": has_more, "data": data})

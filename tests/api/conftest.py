@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import httpx2
@@ -33,13 +34,22 @@ class Door:
         self.settings = settings
         self.database: Database = open_database(settings.database_url)
         self.stop = self._runner.run(self._event())
+        self._open()
+        self.key = self.new_account("acme", email="ops@acme.example", senders=["acme.example"])
+        self.account_id = self.identity(self.key).account_id
+
+    def _open(self) -> None:
         self.context = Context(
-            settings, self.database, cast("Any", None), cast("Any", NoQueue()), self.stop, lambda: None
+            self.settings, self.database, cast("Any", None), cast("Any", NoQueue()), self.stop, lambda: None
         )
         transport = httpx2.ASGITransport(app=build(self.context), raise_app_exceptions=True)
         self._client = httpx2.AsyncClient(transport=transport, base_url="http://door.example")
-        self.key = self.new_account("acme", email="ops@acme.example", senders=["acme.example"])
-        self.account_id = self.identity(self.key).account_id
+
+    def reopen(self, settings: Settings) -> None:
+        """Another process on the same record, with these settings."""
+        self._runner.run(self._client.aclose())
+        self.settings = settings
+        self._open()
 
     async def _event(self) -> asyncio.Event:
         return asyncio.Event()
@@ -126,6 +136,24 @@ def shared_door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         )
         stack.callback(opened.close)
         yield opened
+
+
+@pytest.fixture(scope="session")
+def shared_sqlite_door(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """`shared_door` for what does not depend on the database."""
+    directory = tmp_path_factory.mktemp("shared-sqlite-door")
+    shutil.copy(sqlite_template, directory / "pillarbox.db")
+    opened = Door(Settings(data_dir=directory, limits=LimitSettings(sends_per_second=0)))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_door(sqlite_url: str, settings: Callable[..., Settings]) -> Iterator[Door]:
+    """`door` for what does not depend on the database."""
+    opened = Door(settings(database={"url": sqlite_url}, limits={"sends_per_second": 0}))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
