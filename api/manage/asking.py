@@ -19,6 +19,7 @@ MAX_LIMIT = 1000
 #: octets of a request that manages things
 _MAX_BODY = 256 * 1024
 _ID = re.compile(r"[0-9]{1,19}\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # A blank before the offset of the zone is a plus that was typed raw into a URL.
 _RAW_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
 
@@ -28,7 +29,8 @@ def _aware(moment: datetime) -> datetime:
 
 
 def _restored(written: Any) -> str:
-    if not isinstance(written, str):
+    # A bare number could be seconds or milliseconds, and the library would guess.
+    if not isinstance(written, str) or not _DATE.match(written):
         raise ValueError("must be a time in ISO 8601")
     return _RAW_PLUS.sub("+", written)
 
