@@ -217,9 +217,9 @@ def _smtpapi(controls: Controls, values: list[str], where: str) -> None:
         if asked.get(name):
             raise BadMessage(f"{where}: {name} is not supported; send one mail for each recipient.")
     categories = asked.get("category", [])
-    _tags(
-        controls, [str(one) for one in ([categories] if isinstance(categories, str) else categories)], where
-    )
+    if not isinstance(categories, list):
+        categories = [categories]
+    _tags(controls, [str(one) for one in categories], where)
     arguments = asked.get("unique_args", {})
     if not isinstance(arguments, dict):
         raise BadMessage(f"{where}: unique_args must be an object.")
@@ -232,7 +232,7 @@ def _smtpapi(controls: Controls, values: list[str], where: str) -> None:
             controls.track(what, bool(int(filters[name]["settings"]["enable"])))
         except KeyError:
             continue
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadMessage(f"{where}: filters.{name}.settings.enable must be 0 or 1.") from None
 
 

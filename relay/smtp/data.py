@@ -76,6 +76,7 @@ class Reader:
         "_head",
         "_held",
         "_limits",
+        "_opened",
         "_parts",
         "_size",
         "_split",
@@ -88,6 +89,7 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._first = True
+        self._opened = False
         #: octets that have arrived, kept or not
         self.received = 0
         self._size = 0
@@ -156,7 +158,12 @@ class Reader:
     def _take_head(self, block: bytes, *, last: bool) -> bytes:
         """Move what belongs to the header block there; returns the rest."""
         data = self._head + block if self._head else block
-        if not self._head:
+        if not self._opened:
+            if not last and b"\n" not in data:
+                # The first line is there, but not yet its end, which belongs to the next block.
+                self._head = data
+                return b""
+            self._opened = True
             data = data[mime.mailbox_line(data) :]
         end = mime.split_head(data)
         if end > self._limits.header:
@@ -193,20 +200,20 @@ class DataReader(Reader):
     Call `feed` with the buffer whenever octets were added to it, until it returns true; then `content`.
     """
 
-    __slots__ = ("_opened", "_scanned")
+    __slots__ = ("_begun", "_scanned")
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
-        self._opened = False
+        self._begun = False
         self._scanned = 0
 
     def feed(self, buffer: bytearray) -> bool:
         """Take what can be taken; true once the end of data was found and removed. What follows it stays."""
-        if not self._opened:
+        if not self._begun:
             # The line end of the DATA command opens the first line: a mail of "." alone is an empty one. From
             # here on every block that is taken begins with the line end before it.
             buffer[:0] = b"\r\n"
-            self._opened = True
+            self._begun = True
         end = buffer.find(b"\r\n.\r\n", self._scanned)
         if end >= 0:
             self._take(bytes(memoryview(buffer)[: end + 2]), last=True)
