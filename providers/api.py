@@ -143,25 +143,30 @@ class ApiProvider(ABC):
 
 
 class PartsProvider(ApiProvider):
-    """A provider behind an API that wants the mail's parts: `_request` gets them from `_parts`."""
+    """A provider behind an API that wants the mail's parts: subclasses say `_message`, `_request` asks `_said`."""
 
     headers_travel: ClassVar[bool] = False
 
-    def _look(self, mail: Outgoing) -> None:
-        super()._look(mail)
-        self._parts(mail)
+    @abstractmethod
+    def _message(self, mail: Outgoing, parts: Parts) -> Any:
+        """The mail in the vendor's words. Raises `Unsayable`."""
 
-    def _parts(self, mail: Outgoing) -> Parts:
+    def _said(self, mail: Outgoing) -> Any:
         parts = take_apart(mail.raw)
         self._allowed(parts)
-        return parts
+        return self._message(mail, parts)
+
+    def _look(self, mail: Outgoing) -> None:
+        super()._look(mail)
+        # Only putting it all into words shows whether it can be; what that costs is little beside a call.
+        self._said(mail)
 
     def _allowed(self, parts: Parts) -> None:
         """Raises `Unsayable` for what the capabilities rule out."""
         can = self.capabilities
-        if parts.text is None and parts.html is None and not can.empty_body:
+        if not (parts.text or parts.html or can.empty_body):
             raise Unsayable("the mail has no text")
-        if parts.html is None and not can.text_only:
+        if not parts.html and not can.text_only:
             raise Unsayable("the mail has no HTML, which this provider insists on")
         if len(parts.reply_to) > 1 and not can.many_reply_to:
             raise Unsayable("the mail has several Reply-To addresses")

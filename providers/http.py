@@ -9,7 +9,7 @@ import contextlib
 import functools
 import ipaddress
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ USER_AGENT = f"pillarbox/{__version__}"
 
 _LARGE = 5_000_000  # octets; beyond, a vendor gets more time to answer
 _LONGEST_ANSWER = 1_000_000
+_PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,8 @@ class Http:
             request = client.build_request(
                 call.method,
                 call.path if "://" in call.path else options.base_url + call.path,
-                content=call.content,
-                headers={**self._headers, **call.headers},
+                content=_pieces(call.content),
+                headers={**self._headers, "content-length": str(len(call.content)), **call.headers},
                 timeout=httpx2.Timeout(wait, connect=options.connect_timeout, pool=None),
                 extensions={"trace": trace},
             )
@@ -217,6 +218,12 @@ class Http:
         for secret in (*self._secrets, self._token) if self._token else self._secrets:
             data = data.replace(secret, b"********")
         return data
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Piece by piece, because a line lost within one write goes unnoticed until the next."""
+    for start in range(0, len(content), _PIECE):
+        yield content[start : start + _PIECE]
 
 
 async def _read(response: httpx2.Response) -> bytes:

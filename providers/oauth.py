@@ -51,12 +51,12 @@ class Tokens:
             # No mail was in that request, so nothing is in doubt.
             raise NoAnswer(outcomes.retry(f"no access token: {failure.outcome.reply.text}")) from None
         said = answer.table
-        token, lasts = said.get("access_token"), said.get("expires_in", 3600)
+        token, lasts = said.get("access_token"), said.get("expires_in")
         if answer.status != 200 or not isinstance(token, str):
             raise NoAnswer(_refused(answer, said))
         self._token = token
         http.hide(token)
-        self._until = time.monotonic() + max(float(lasts) - _EARLY, 0)
+        self._until = time.monotonic() + max((lasts if isinstance(lasts, int) else 3600) - _EARLY, 0)
 
 
 def _refused(answer: Answer, said: Mapping[str, Any]) -> Outcome:

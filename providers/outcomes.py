@@ -25,7 +25,9 @@ class HttpAnswer(Protocol):
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
+    """One line, without what databases and terminals take amiss."""
+    printable = "".join(char if char.isprintable() else " " for char in text[: 10 * _LONGEST])
+    return " ".join(printable.split())[:_LONGEST]
 
 
 def accepted(ref: str | None, text: str = "taken") -> Outcome:

@@ -13,6 +13,7 @@ from providers.azure.signing import signed
 from providers.http import Answer, Call, read_http
 from providers.options import Options
 from relay.core.errors import Misconfigured
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, ProviderProblem, Receipt
 
 __all__ = ["Azure"]
@@ -49,10 +50,13 @@ class Azure(PartsProvider):
             raise Misconfigured("access_key must be base64, as Azure shows it") from None
         self._open(read_http(read, endpoint), secrets=(key,))
 
+    def _message(self, mail: Outgoing, parts: Parts) -> bytes:
+        return message(mail, parts)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
         (mail,) = mails
         operation = str(uuid.uuid5(_NAMESPACE, mail.idempotency_key))
-        body = message(mail, self._parts(mail))
+        body = self._said(mail)
         return self._signed("POST", f"/emails:send?{_VERSION}", body, {"operation-id": operation})
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:

@@ -1,7 +1,7 @@
 """The `brevo` provider. https://developers.brevo.com/reference/sendtransacemail"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.brevo.outcomes import judge
@@ -41,9 +41,12 @@ class Brevo(PartsProvider):
         super()._allowed(parts)
         allowed(parts)
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts, sandbox=self._sandbox)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
         (mail,) = mails
-        return json_call("/v3/smtp/email", message(mail, self._parts(mail), sandbox=self._sandbox))
+        return json_call("/v3/smtp/email", self._said(mail))
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return [(judge(answer),)]

@@ -1,7 +1,7 @@
 """The `mailersend` provider. https://developers.mailersend.com/api/v1/email.html"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
@@ -46,9 +46,12 @@ class MailerSend(PartsProvider):
         if others and self._custom_headers == "refuse":
             raise Unsayable(f"the mail has the header field {others[0][0]}; see custom_headers")
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts, headers=self._custom_headers == "send")
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
         (mail,) = mails
-        said = message(mail, self._parts(mail), headers=self._custom_headers == "send")
+        said = self._said(mail)
         return json_call("/v1/email", said)
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:

@@ -2,13 +2,14 @@
 
 import base64
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.mailjet.outcomes import judge
 from providers.mailjet.payload import message
 from providers.options import Options
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, Receipt
 
 __all__ = ["Mailjet"]
@@ -40,8 +41,11 @@ class Mailjet(PartsProvider):
             secrets=(secret, credential),
         )
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
-        said = {"Messages": [message(mail, self._parts(mail)) for mail in mails]}
+        said = {"Messages": [self._said(mail) for mail in mails]}
         return json_call("/v3.1/send", {**said, "SandboxMode": True} if self._sandbox else said)
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:

@@ -35,13 +35,14 @@ def _one(answer: Answer, said: Mapping[str, Any]) -> Outcome:
 def _failed(answer: Answer, error: Mapping[str, Any]) -> Outcome:
     code = str(error.get("ErrorCode") or "")
     words = f"{code} {error.get('ErrorMessage') or ''}".strip() or None
-    status = error.get("StatusCode")
+    given = error.get("StatusCode")
+    status = given if isinstance(given, int) else None
     if code in _CONFIG or (status in {401, 403} and code):
         return outcomes.config(words or "", "5.7.8" if status == 401 else "5.7.0")
-    if isinstance(status, int) and status >= 500:
+    if status is not None and status >= 500:
         return outcomes.retry(words or str(status))
     if status == 429:
         return outcomes.throttled(words or "", outcomes.retry_after(answer.headers))
-    if isinstance(status, int) and 400 <= status < 500 and status not in {401, 403}:
+    if status is not None and 400 <= status < 500 and status not in {401, 403}:
         return outcomes.rejected(words or str(status))
     return outcomes.by_status(answer, words)

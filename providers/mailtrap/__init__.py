@@ -1,13 +1,14 @@
 """The `mailtrap` provider. https://api-docs.mailtrap.io/docs/mailtrap-api-docs/67f1d70aeb62c-send-email"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.mailtrap.outcomes import judge, judge_batch
 from providers.mailtrap.payload import message
 from providers.options import Options
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, Receipt
 
 __all__ = ["Mailtrap"]
@@ -43,8 +44,11 @@ class Mailtrap(PartsProvider):
             secrets=(token,),
         )
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
-        said = [message(mail, self._parts(mail)) for mail in mails]
+        said = [self._said(mail) for mail in mails]
         if len(said) == 1:
             return json_call(f"/api/send{self._suffix}", said[0])
         return json_call(f"/api/batch{self._suffix}", {"requests": said})

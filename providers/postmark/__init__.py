@@ -1,13 +1,14 @@
 """The `postmark` provider. https://postmarkapp.com/developer/api/email-api"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
 from providers.postmark.outcomes import judge, judge_batch
 from providers.postmark.payload import message
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, Receipt
 
 __all__ = ["Postmark"]
@@ -37,8 +38,11 @@ class Postmark(PartsProvider):
             secrets=(token,),
         )
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts, self._stream)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
-        messages = [message(mail, self._parts(mail), self._stream) for mail in mails]
+        messages = [self._said(mail) for mail in mails]
         return json_call("/email", messages[0]) if len(mails) == 1 else json_call("/email/batch", messages)
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:

@@ -31,7 +31,8 @@ def judge_batch(answer: Answer, mails: Sequence[Outgoing]) -> list[Receipt]:
 
 
 def _by_code(said: Mapping[str, Any]) -> Outcome:
-    code = said.get("ErrorCode")
+    given = said.get("ErrorCode")
+    code = given if isinstance(given, int) else None
     words = f"{code} {said.get('Message') or ''}".strip()
     if code == 0:
         return outcomes.accepted(str(said.get("MessageID") or "") or None, str(said.get("Message") or "OK"))

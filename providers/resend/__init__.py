@@ -1,13 +1,14 @@
 """The `resend` provider. https://resend.com/docs/api-reference/emails/send-email"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
 from providers.resend.outcomes import judge
 from providers.resend.payload import message
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, Receipt
 
 __all__ = ["Resend"]
@@ -38,9 +39,12 @@ class Resend(PartsProvider):
             secrets=(key,),
         )
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
         (mail,) = mails
-        said = message(mail, self._parts(mail))
+        said = self._said(mail)
         return json_call("/emails", said, {"idempotency-key": mail.idempotency_key})
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:

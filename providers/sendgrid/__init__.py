@@ -1,13 +1,14 @@
 """The `sendgrid` provider. https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
 from providers.sendgrid.outcomes import judge
 from providers.sendgrid.payload import message
+from relay.core.parts import Parts
 from relay.core.provider import Capabilities, Outgoing, Receipt
 
 __all__ = ["SendGrid"]
@@ -37,9 +38,12 @@ class SendGrid(PartsProvider):
             secrets=(key,),
         )
 
+    def _message(self, mail: Outgoing, parts: Parts) -> dict[str, Any]:
+        return message(mail, parts, sandbox=self._sandbox)
+
     async def _request(self, mails: Sequence[Outgoing]) -> Call:
         (mail,) = mails
-        return json_call("/v3/mail/send", message(mail, self._parts(mail), sandbox=self._sandbox))
+        return json_call("/v3/mail/send", self._said(mail))
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return [(judge(answer),)]

@@ -216,7 +216,7 @@ class _Entity:
         if start < 0:
             raise Unsayable("a multipart has no parts")
         # Without its closing line the last part goes to the end (RFC 2046 5.1.2 wants one; readers go on).
-        yield _entity(self.body[start:])
+        yield _entity(self.body[start:].removesuffix(b"\r\n"))
 
 
 def _entity(data: bytes) -> _Entity:
