@@ -162,7 +162,7 @@ class ApiSettings(Section):
     #: the sender of mail that names none, for accounts without an address of their own; any account may use it
     default_from: Annotated[str, AfterValidator(_mailbox)] = "Pillarbox <noreply@localhost>"
     #: octets of one request kept in memory; what is larger goes to a temporary file
-    spool_memory: Bytes = 256 * 1024
+    spool_memory: Bytes = 64 * 1024
     attachments: AttachmentSettings = AttachmentSettings()
     processes: int = Field(default=1, ge=1, le=64)
 
