@@ -94,6 +94,17 @@ def order(node: Node, key: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_names(node, key)))
 
 
+def fixed(node: Node) -> tuple[str, ...] | None:
+    """The order, where it is the same for every mail."""
+    return order(node, 0) if not _shared(node) else None
+
+
+def _shared(node: Node) -> bool:
+    if isinstance(node, Failover):
+        return any(_shared(member) for member in node.members)
+    return isinstance(node, Weighted)
+
+
 def _names(node: Node, key: int) -> Iterator[str]:
     if isinstance(node, Use):
         yield node.name

@@ -224,11 +224,14 @@ class Board:
             await self.stock_up(way, 1)
         if way.meter.block(domain) is not None:
             return
-        room = way.meter.room()
+        room, places = way.meter.room(), way.meter.places
         if domain and way.meter.domain_places is not None:
-            room = min(room, way.meter.domain_places - way.meter.domains[domain])
+            places = way.meter.domain_places
+            room = min(room, places - way.meter.domains[domain])
         moment = asyncio.get_running_loop().time()
-        if room >= _FEW or (room > 0 and moment - self._let.get(key, 0.0) >= _LOOK / 2):
+        if room >= min(_FEW, max(places // 2, 1)) or (
+            room > 0 and moment - self._let.get(key, 0.0) >= _LOOK / 2
+        ):
             self._let[key] = moment
             await self._release(key, min(room, _MANY))
 

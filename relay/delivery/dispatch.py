@@ -1,27 +1,26 @@
 """From claimed to settled: choose a way for every recipient, send, and record what became of it."""
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from relay.config import DeliverySettings
 from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.core.event import EventKind
-from relay.core.provider import Outcome, OutcomeKind, Outgoing, OutgoingRecipient
+from relay.core.provider import Outcome, OutcomeKind, Outgoing
 from relay.core.reply import Reply
 from relay.core.status import State
 from relay.delivery.capacity import Memory, Slots
 from relay.delivery.decide import Policy, decide
+from relay.delivery.plan import Part, Planner, guarded, outgoing_of
 from relay.delivery.ways import Fleet, Way
 from relay.observe import facts as log
-from relay.routing import FRESH, Block, Facts, History, Plan, Why, facts_of, is_fault, switch_of
-from relay.store import circuits, deliveries
+from relay.routing import Block, History, Plan, Why, is_fault
+from relay.store import deliveries
 from relay.store.database import Database
-from relay.store.deliveries import Claim, ClaimedMail, HandBack, Settlement, Switch
+from relay.store.deliveries import Claim, ClaimedMail, HandBack, Settlement
 from relay.store.writer import GroupWriter
 
 #: octets of bodies in one call of a provider that takes batches
@@ -30,26 +29,8 @@ _BATCH_OCTETS = 8 * 1024 * 1024
 LINGER = 0.004
 #: octets from which a body is read by its own send instead of with its batch
 LARGE = 256 * 1024
-#: seconds after which waiting mail is looked at even if nobody has let it in
-_WAIT = 300.0
-#: seconds for which names of accounts and keys are believed
-_NAMES = 10.0
 
 _BUG = Outcome(OutcomeKind.RETRY, Reply(451, "4.3.0", "the provider adapter failed"))
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """Those recipients of a mail that take the same way, in this worker's hands."""
-
-    mail: ClaimedMail
-    claims: list[Claim]
-    way: Way
-    history: History = FRESH
-    #: providers asked in vain by this very try
-    tried: Mapping[str, Block] = field(default_factory=dict)
-    switches: tuple[Switch, ...] = ()
-    probing: bool = False
 
 
 class Dispatcher:
@@ -72,7 +53,7 @@ class Dispatcher:
         self._policy = Policy(settings.retry.schedule(), settings.ambiguous == "at_most_once")
         self._slots = slots
         self._memory = Memory(settings.memory)
-        self._batch_octets = min(settings.memory // 8, _BATCH_OCTETS)
+        self._planner = Planner(database, fleet, min(settings.memory // 8, _BATCH_OCTETS))
         self._settler: GroupWriter[list[Settlement], None] = GroupWriter(
             self._settle, limit=200, linger=LINGER
         )
@@ -80,17 +61,13 @@ class Dispatcher:
         self._waits = waits
         self._stock_up = stock_up
         self.sends: set[asyncio.Task[None]] = set()
-        self._names: tuple[dict[int, str], dict[int, str]] = ({}, {})
-        self._names_read = 0.0
 
     async def start(self, mails: Sequence[ClaimedMail]) -> list[asyncio.Task[None]]:
         """Send what was claimed. Returns once that has begun; the tasks end when all is settled."""
         bodies = await self._bodies(mails)
-        histories = await self._histories(mails)
-        if self._fleet.router.asks_names:
-            await self._guarded(self._read_names())
+        histories = await self._planner.prepare(mails)
         for way in list(self._fleet.metered()):
-            await self._guarded(self._stock_up(way, sum(len(mail.claims) for mail in mails)))
+            await guarded(self._stock_up(way, sum(len(mail.claims) for mail in mails)))
         parts: list[Part] = []
         waiting: list[HandBack] = []
         late: list[Settlement] = []
@@ -101,8 +78,8 @@ class Dispatcher:
                 if self._given_up(mail, plan):
                     late.append(self._too_late(mail, claim, plan))
                 else:
-                    waiting.append(self._waiting(claim, plan))
-        tasks = [self._task(self._send(batch, bodies)) for batch in self._batches(parts)]
+                    waiting.append(self._planner.waiting(claim, plan))
+        tasks = [self._task(self._send(batch, bodies)) for batch in self._planner.batches(parts)]
         if waiting:
             tasks.append(self._task(self._put_back(waiting)))
         if late:
@@ -124,96 +101,22 @@ class Dispatcher:
             # Unsettled claims run out, and the clock gives them to the next worker.
             log.fault("send", error)
 
-    # What is known before the choice.
-
     async def _bodies(self, mails: Sequence[ClaimedMail]) -> dict[int, bytes]:
         """The bodies of the small ones in one read; large ones are read when there is room for them."""
         small = [mail.id for mail in mails if mail.row["size"] < LARGE]
-        found = await self._guarded(self._database.read(deliveries.bodies, small)) if small else None
+        found = await guarded(self._database.read(deliveries.bodies, small)) if small else None
         # Where this failed each send reads its own, and fails alone if it must.
         return found or {}
 
-    async def _histories(self, mails: Sequence[ClaimedMail]) -> dict[int, History]:
-        """Of recipients that were tried before; most never were."""
-        again = [mail.id for mail in mails if any(claim.attempts > 1 for claim in mail.claims)]
-        if not again:
-            return {}
-        pause = 0.1
-        while True:
-            # Without it a mail that may have gone out could be sent once more, by another provider.
-            lines = await self._guarded(self._database.read(deliveries.history, again))
-            if lines is not None:
-                break
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
-        return {recipient: self._fleet.router.history(found) for recipient, found in lines.items()}
-
-    async def _read_names(self) -> None:
-        moment = asyncio.get_running_loop().time()
-        if not self._names_read or moment - self._names_read > _NAMES:
-            self._names = await self._database.read(circuits.names)
-            self._names_read = moment
-
-    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await work
-        except Exception as error:
-            log.fault("prepare", error)
-            return None
-
-    # The choice.
-
     def _plan(
-        self,
-        mail: ClaimedMail,
-        claims: Sequence[Claim],
-        histories: Mapping[int, History],
-        tried: Mapping[str, Block] | None = None,
-        switches: tuple[Switch, ...] = (),
+        self, mail: ClaimedMail, claims: Sequence[Claim], histories: Mapping[int, History], **more: Any
     ) -> tuple[list[Part], list[tuple[Claim, Plan]]]:
-        """Parts for the recipients that can go now, places taken; and the others with what keeps them."""
-        fleet = self._fleet
-        parts: dict[tuple[str, str | None, bool], Part] = {}
-        left: list[tuple[Claim, Plan]] = []
-        for claim in claims:
-            facts: Facts = facts_of(mail.row, claim.address, *self._names)
-            history = histories.get(claim.id, FRESH)
-            plan = fleet.router.choose(facts, fleet.circuits, tried, history)
-            if plan.provider is None:
-                left.append((claim, plan))
-                continue
-            way = fleet.ways[plan.provider]
-            probing = way.take(facts.recipient_domain)
-            away = switch_of(plan, history) if plan.passed or history.pinned else None
-            # Recipients with pasts of their own are told apart, so that each keeps its own.
-            key = (plan.provider, away[0] if away else None, history is FRESH)
-            part = parts.get(key)
-            if part is not None and history is FRESH and not probing:
-                part.claims.append(claim)
-                continue
-            part = Part(mail, [claim], way, history, tried or {}, switches, probing)
-            if away is not None:
-                part.switches += (self._switch(mail, claim, away, plan.provider),)
-            parts[key if history is FRESH else (plan.provider, str(claim.id), False)] = part
-        for part in parts.values():
+        """As the planner says, with slots taken for the parts."""
+        parts, left = self._planner.plan(mail, claims, histories, **more)
+        for part in parts:
             self._slots.take(1)
             self._held(part, part.claims)
-        return list(parts.values()), left
-
-    def _switch(self, mail: ClaimedMail, claim: Claim, away: tuple[str, Block], to: str) -> Switch:
-        name, block = away
-        log.switched(mail.id, claim.id, name, to, block.why.value, block.words)
-        return Switch(now(), name, to, block.why.value, block.words)
-
-    def _waiting(self, claim: Claim, plan: Plan) -> HandBack:
-        """A recipient that has to wait, with what it waits for and when to look again at the latest."""
-        key = plan.waits_for
-        seconds = random.uniform(_WAIT, 2 * _WAIT)
-        if key is None:
-            return HandBack(claim, now() + timedelta(seconds=random.uniform(30, 60)))
-        if plan.block is not None and plan.block.why is Why.DOMAIN:
-            key = f"{key}/{claim.address.rpartition('@')[2]}"[:320]
-        return HandBack(claim, now() + timedelta(seconds=seconds), key)
+        return parts, left
 
     def _given_up(self, mail: ClaimedMail, plan: Plan) -> bool:
         """Whether the time is over in which a provider might have come back. A pause or a quota is our own doing."""
@@ -250,23 +153,6 @@ class Dispatcher:
             self._waits(key)
 
     # The send.
-
-    def _batches(self, parts: Sequence[Part]) -> Iterator[list[Part]]:
-        """Runs by way, as long as it takes them, cut short where bodies grow large: a run is in memory whole."""
-        groups: dict[int, list[Part]] = {}
-        for part in parts:
-            groups.setdefault(id(part.way), []).append(part)
-        for group in groups.values():
-            size = group[0].way.provider.capabilities.batch_size
-            batch: list[Part] = []
-            octets = 0
-            for part in group:
-                if batch and (len(batch) == size or octets + part.mail.row["size"] > self._batch_octets):
-                    yield batch
-                    batch, octets = [], 0
-                batch.append(part)
-                octets += part.mail.row["size"]
-            yield batch
 
     async def _send(self, parts: Sequence[Part], bodies: Mapping[int, bytes]) -> None:
         """Send by one way; what has to go another way is sent by that before this returns."""
@@ -308,7 +194,7 @@ class Dispatcher:
                 self._let_go(part)
         if elsewhere:
             kept = {part.mail.id: bodies[part.mail.id] for part in elsewhere if part.mail.id in bodies}
-            await asyncio.gather(*(self._send(batch, kept) for batch in self._batches(elsewhere)))
+            await asyncio.gather(*(self._send(batch, kept) for batch in self._planner.batches(elsewhere)))
 
     async def _outgoing(
         self, parts: Sequence[Part], bodies: Mapping[int, bytes]
@@ -325,14 +211,14 @@ class Dispatcher:
             if raw is None:
                 await self._park(part, "the stored mail is gone")
                 continue
-            words = way.refuses(_outgoing(mail, part.claims, raw))
+            words = way.refuses(outgoing_of(mail, part.claims, raw))
             if words is not None:
                 refused.append((part, words))
                 continue
             step = way.provider.capabilities.max_recipients
             for start in range(0, len(part.claims), step):
                 claims = part.claims[start : start + step]
-                outgoing.append(_outgoing(mail, claims, raw))
+                outgoing.append(outgoing_of(mail, claims, raw))
                 owners.append((part, claims))
         return outgoing, owners, refused
 
@@ -379,7 +265,7 @@ class Dispatcher:
         tried = {**part.tried, part.way.name: Block(why, str(first.reply))}
         histories = {claim.id: part.history for claim, _ in again}
         claims = [claim for claim, _ in again]
-        found, left = self._plan(part.mail, claims, histories, tried, part.switches)
+        found, left = self._plan(part.mail, claims, histories, tried=tried, switches=part.switches)
         elsewhere += found
         for claim, plan in left:
             settlements.append(self._decide(part, claim, outcomes[claim.id], plan.waits_for))
@@ -396,12 +282,16 @@ class Dispatcher:
         tried = {**part.tried, part.way.name: Block(Why.REFUSES, words)}
         history = History(part.history.strikes, None, part.history.last)
         found, left = self._plan(
-            part.mail, part.claims, dict.fromkeys((c.id for c in part.claims), history), tried, part.switches
+            part.mail,
+            part.claims,
+            dict.fromkeys((claim.id for claim in part.claims), history),
+            tried=tried,
+            switches=part.switches,
         )
         elsewhere += found
         for claim, plan in left:
             if plan.waits_for is not None:
-                waiting.append(self._waiting(claim, plan))
+                waiting.append(self._planner.waiting(claim, plan))
                 continue
             reply = Reply(554, "5.6.1", f"no provider can take the mail; {part.way.name}: {words}")
             settlements.append(self._decide(part, claim, Outcome(OutcomeKind.REJECTED, reply)))
@@ -460,23 +350,3 @@ class Dispatcher:
                 log.fault("settle", error, waiting=len(settlements))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
-
-
-def _outgoing(mail: ClaimedMail, claims: Sequence[Claim], raw: bytes) -> Outgoing:
-    row = mail.row
-    return Outgoing(
-        message_id=mail.id,
-        sender=row["sender"],
-        recipients=tuple(
-            OutgoingRecipient(claim.id, claim.address, claim.attempts, claim.notify, claim.orcpt)
-            for claim in claims
-        ),
-        raw=raw,
-        smtputf8=row["smtputf8"],
-        eight_bit=row["eight_bit"],
-        ret=row["ret"],
-        envid=row["envid"],
-        tag=row["tag"],
-        metadata=row["metadata"],
-        accepted_at=row["accepted_at"],
-    )

@@ -118,13 +118,15 @@ class Way:
         self._unused = asyncio.Event()
         self._unused.set()
         self._refuses = getattr(provider, "refuses", None)
+        self.by_domain = meter.limits.per_domain is not None
 
     def block(self, facts: Facts, *, pinned: bool) -> Block | None:
         if not self.standing.clear:
             found = self.standing.block(pinned=pinned)
             if found is not None:
                 return found
-        return self.meter.block(facts.recipient_domain)
+        meter = self.meter
+        return meter.block(facts.recipient_domain if self.by_domain else "")
 
     def take(self, domain: str) -> bool:
         """One recipient is to go; returns whether it is the circuit's probe."""

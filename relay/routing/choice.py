@@ -65,7 +65,7 @@ FRESH = History()
 Circuits = Callable[[str, Facts, bool], Block | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """Where a mail goes: to `provider`, or, without one, it waits for `waits_for`; without either nobody takes it."""
 
@@ -82,6 +82,8 @@ class Router:
     def __init__(self, rules: Sequence[Rule], default: routes.Node, *, switch_after: int = 3) -> None:
         self.rules = tuple(rules)
         self.default = default
+        #: the order of everything, where there is only one
+        self._only = None if rules else routes.fixed(default)
         self.switch_after = switch_after
         #: facts that some rule asks for and that cost a look at the record
         self.asks_names = any(rule.asks & {"account", "key"} for rule in rules)
@@ -95,6 +97,8 @@ class Router:
 
     def order(self, facts: Facts) -> tuple[str, ...]:
         """The providers the mail may take, most wanted first."""
+        if self._only is not None:
+            return self._only
         rule = self.rule(facts) if self.rules else None
         return routes.order(self.default if rule is None else rule.tree, facts.id)
 
@@ -132,8 +136,12 @@ class Router:
                 return Plan(history.pinned)
             if block.why is not Why.REMOVED:
                 return Plan(None, ((history.pinned, block),), history.pinned, block)
-        passed: list[tuple[str, Block]] = []
         strikes = history.strikes
+        if not strikes and not tried:
+            first = circuits(order[0], facts, False)
+            if first is None:
+                return Plan(order[0])
+        passed: list[tuple[str, Block]] = []
         if strikes:
             turns = {name: strikes.get(name, 0) // self.switch_after for name in order}
             wanted = order[0]

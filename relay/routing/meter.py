@@ -65,7 +65,12 @@ class Meter:
     bucket: Bucket | None = None
     quota: Quota | None = None
 
+    #: has anything but places; the common case has not
+    simple: bool = False
+
     def __post_init__(self) -> None:
+        limits = self.limits
+        self.simple = not (limits.rate or limits.quota or limits.per_domain or limits.warmup)
         if self.limits.rate is not None:
             self.bucket = Bucket(parse_rate(self.limits.rate), self.clock)
         self.quota = parse_quota(self.limits.quota) if self.limits.quota is not None else None
@@ -95,6 +100,8 @@ class Meter:
 
     def block(self, domain: str) -> Block | None:
         """What keeps one more recipient out now, if anything does."""
+        if self.simple and not self.held_until and self.in_hand < self.places:
+            return None
         if self.held_until:
             left = self.held_until - self.clock()
             if left > 0:
