@@ -23,7 +23,8 @@ class Lines:
 
     def __init__(self, role: str, descriptor: int) -> None:
         self._role = role
-        self._descriptor = descriptor
+        # Our own: the number of a stream that is closed elsewhere would soon name some other file, a database even.
+        self._descriptor = os.dup(descriptor)
         self._waiting: deque[bytes] = deque()
         self._some = threading.Event()
         self._writing = threading.Lock()
@@ -71,6 +72,7 @@ class Lines:
             self._thread.join()
         self.flush()
         atexit.unregister(self.flush)
+        os.close(self._descriptor)
 
     def _run(self) -> None:
         pause = threading.Event()
