@@ -6,13 +6,14 @@ python -m tests.fuzz dialogue --engine atheris     one target, guided by what co
 
 import argparse
 import hashlib
-import logging
 import random
 import sys
 import time
 import traceback
 from pathlib import Path
 
+from relay.config import LogSettings
+from relay.observe import logs
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.words import WORDS
 
@@ -78,7 +79,7 @@ def run_guided(name: str, seconds: float) -> None:
 
 
 def main() -> None:
-    logging.disable()
+    logs.configure(LogSettings(level="error"), role="fuzz")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
