@@ -2,6 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
+#: a package of its own, whose tests run where it is installed
+collect_ignore = ["pigeon"]
+
 pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
 
 from tests.providers.fakery import FakedContract, FakeServer  # noqa: E402 - after its asserts are registered
