@@ -21,11 +21,12 @@ ADDRESS = {
 }
 
 
-def _text(pattern: str, most: int, description: str, **more: Any) -> dict[str, Any]:
+def _text(pattern: str, most: int | None, description: str, **more: Any) -> dict[str, Any]:
+    """A bound of many thousands is said in words: readers of descriptions choke on it together with a pattern."""
     return {
         "type": "string",
         "minLength": 1,
-        "maxLength": most,
+        **({} if most is None else {"maxLength": most}),
         "pattern": pattern,
         "description": description,
         **more,
@@ -91,10 +92,10 @@ _HEADERS = {
 def _fields() -> dict[str, Any]:
     return {
         "recipient": ADDRESS,
-        "subject": _text(_SOME, MAX_SUBJECT, "One line."),
+        "subject": _text(_SOME, None, f"One line of at most {MAX_SUBJECT} characters."),
         "body": _text(
             r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
-            1024 * 1024,
+            None,
             "HTML or plain text, sent as HTML less what is not allowed; at most 1 MiB in UTF-8, and not empty "
             "once that is gone.",
         ),
@@ -115,7 +116,7 @@ def _fields() -> dict[str, Any]:
         "cc": _COPIES,
         "bcc": _COPIES,
         "disable_tracking": {"type": "boolean", "default": False},
-        "text": _text(r"^[^\u0000]+$", 1024 * 1024, "The same in plain text, for readers that show no HTML."),
+        "text": _text(r"^[^\u0000]+$", None, "The same in plain text, for readers that show no HTML."),
         "metadata": _METADATA,
         "headers": _HEADERS,
     }

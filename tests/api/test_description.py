@@ -1,0 +1,59 @@
+"""The description is true: schemathesis makes requests of it and checks the answers against it.
+
+As a command it runs for longer: `python -m tests.api.test_description 200`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.installation import Installation, _listens, wait_for
+
+ROOT = Path(__file__).parents[2]
+OURS = "/v1/transactional/email|/v1/health"
+
+
+def check(directory: Path, examples: int, only: str = OURS) -> tuple[int, str]:
+    """The exit code of schemathesis, and what it said."""
+    with Installation(directory) as installation:
+        assert installation.run("migrate").returncode == 0
+        key = installation.run("keys", "create").stdout.strip()
+        installation.start("api")
+        wait_for(lambda: _listens(installation.api_port), "the door's opening")
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("schemathesis")), "run",
+                f"http://127.0.0.1:{installation.api_port}/openapi.json",
+                "-H", f"Authorization: Bearer {key}", "--checks", "all", "--include-path-regex", only,
+                "--max-examples", str(examples), "--workers", "1", "--no-color", "--generation-database", "none",
+            ],
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.described_hooks", "PYTHONPATH": str(ROOT)},
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=3600,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+
+def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
+    code, said = check(tmp_path, 3)
+    assert code == 0, said
+    generated = re.search(r"(\d+) generated, (\d+) passed", said)
+    assert generated, said
+    assert int(generated[2]) > 100
+
+
+def main() -> None:
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    with tempfile.TemporaryDirectory(prefix="pb-described-") as directory:
+        code, said = check(Path(directory), examples, *sys.argv[2:3])
+    print(said)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
