@@ -245,6 +245,8 @@ class Settings(BaseSettings):
     providers: dict[ProviderName, dict[str, Any]] = Field(default_factory=dict)
     routes: RoutesSettings = RoutesSettings()
     dkim: tuple[DkimSettings, ...] = ()
+    #: encrypts the DKIM keys of the database; as `env:NAME` or `file:/path`
+    dkim_passphrase: SecretStr = SecretStr("")
     _source: Path | None = PrivateAttr(default=None)
 
     @classmethod

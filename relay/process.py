@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from relay import embedded, signing
-from relay.config import Settings
+from relay.config import Settings, secret
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import facts, logs
 from relay.policy import Authenticator, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
 from relay.ratelimit import RateLimiter
+from relay.signing import Signer
 from relay.store.database import Database, open_database
 
 #: seconds a process may take to finish what it has in hand after it was told to stop
@@ -33,7 +34,11 @@ class Context:
     ready: Callable[[], None]
 
     def intake(self) -> Intake:
-        return Intake(self.database, self.queue, signing.load(self.settings.dkim))
+        return Intake(self.database, self.queue, self._signer())
+
+    def _signer(self) -> Signer:
+        passphrase = secret(self.settings.dkim_passphrase.get_secret_value())
+        return signing.load(self.settings.dkim, self.database, passphrase)
 
     def limiter(self) -> RateLimiter:
         return RateLimiter(

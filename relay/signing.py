@@ -4,15 +4,16 @@ A mail is signed last, when nothing of it will be edited any more. What is store
 """
 
 import asyncio
+import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -21,12 +22,17 @@ from relay.core import dkim
 from relay.core.address import domain_of
 from relay.core.errors import Misconfigured
 from relay.core.message import Submission
+from relay.observe import facts
+from relay.store import dkim as dkim_store
+from relay.store.database import Database
 
 #: bits of the shortest RSA key that receivers still take seriously (RFC 8301 3.2)
 _MIN_BITS = 2048
 #: octets of a mail beyond which it is hashed beside the event loop
 _LARGE = 256 * 1024
 _PIECE = 256 * 1024
+#: seconds for which the keys of the database are taken to be the same
+_FRESH = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +46,24 @@ class Key:
 
 
 class Signer:
-    """Signs mail from the domains of its keys, and from their subdomains; with every key of the nearest domain."""
+    """Signs mail from the domains of its keys, and from their subdomains; with every key of the nearest domain.
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._keys: dict[str, list[Key]] = {}
-        for key in keys:
-            self._keys.setdefault(key.domain, []).append(key)
+    Keys of the database are looked at once a minute, so that a new one is used soon and a removed one no more.
+    """
+
+    def __init__(self, keys: Iterable[Key], database: Database | None = None, passphrase: str = "") -> None:
+        self._fixed = list(keys)
+        self._database = database
+        self._passphrase = passphrase
+        self._stored: dict[int, Key] = {}
+        self._fresh_until = 0.0
+        self._refreshing = asyncio.Lock()
+        self._keys = _by_domain(self._fixed)
 
     async def sign(self, submission: Submission) -> None:
         """Put the signatures before the header block; mail from elsewhere is left alone."""
+        if self._database is not None and time.monotonic() >= self._fresh_until:
+            await self._refresh(self._database)
         keys = self.keys_for(_domain(submission.from_))
         if not keys:
             return
@@ -65,10 +80,67 @@ class Signer:
             domain = domain.partition(".")[2]
         return ()
 
+    async def _refresh(self, database: Database) -> None:
+        async with self._refreshing:
+            if time.monotonic() < self._fresh_until:
+                return
+            rows = await database.read(dkim_store.keys)
+            stored: dict[int, Key] = {}
+            for row in rows:
+                identifier = row["id"]
+                try:
+                    # Decrypting is made slow on purpose, and done once for each key.
+                    stored[identifier] = self._stored.get(identifier) or await asyncio.to_thread(
+                        self._decrypt, row
+                    )
+                except Misconfigured as error:
+                    # Mail without this signature is better than no mail.
+                    facts.fault("signing", error)
+            self._stored = stored
+            self._keys = _by_domain([*self._fixed, *stored.values()])
+            self._fresh_until = time.monotonic() + _FRESH
 
-def load(settings: Sequence[DkimSettings]) -> Signer:
-    """A signer with the configured keys. Raises `Misconfigured` for one that cannot be used."""
-    return Signer(_load(one, f"dkim[{number}]") for number, one in enumerate(settings))
+    def _decrypt(self, row: Mapping[str, str]) -> Key:
+        where = f"the DKIM key {row['selector']} of {row['domain']}"
+        return key(
+            row["private_key"].encode(),
+            row["domain"],
+            row["selector"],
+            where=where,
+            passphrase=self._passphrase.encode() or None,
+        )
+
+
+def _by_domain(keys: Iterable[Key]) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for one in keys:
+        found.setdefault(one.domain, []).append(one)
+    return found
+
+
+def load(settings: Sequence[DkimSettings], database: Database | None = None, passphrase: str = "") -> Signer:
+    """A signer with the configured keys and those of the database. Raises `Misconfigured` for an unusable file."""
+    fixed = [_load(one, f"dkim[{number}]") for number, one in enumerate(settings)]
+    return Signer(fixed, database if passphrase else None, passphrase)
+
+
+def generate(kind: str, passphrase: str) -> tuple[str, str]:
+    """A new `rsa` or `ed25519` key: its encrypted PEM, and the text of its DNS record (RFC 6376 3.6.1, RFC 8463)."""
+    private: RSAPrivateKey | Ed25519PrivateKey
+    if kind == "ed25519":
+        private = Ed25519PrivateKey.generate()
+        public = private.public_key().public_bytes_raw()
+    else:
+        private = rsa.generate_private_key(65537, _MIN_BITS)
+        public = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    pem = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase.encode()),
+    )
+    return pem.decode(), f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}"
 
 
 def key(pem: bytes, domain: str, selector: str, *, where: str, passphrase: bytes | None = None) -> Key:

@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli import (
     accounts,
     configuration,
+    dkim,
     fakes,
     keys,
     messages,
@@ -54,6 +55,7 @@ app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(messages.app, name="messages")
+app.add_typer(dkim.app, name="dkim")
 app.add_typer(configuration.app, name="config")
 app.add_typer(providers.app, name="providers")
 app.add_typer(routes.app, name="routes")

@@ -366,6 +366,20 @@ class WorkerRow(SQLModel, table=True):
     config: str = Field(default="", max_length=64)  #: digest of the providers and routes it works with
 
 
+class DkimKey(SQLModel, table=True):
+    """A key that outgoing mail of a domain is signed with. `private_key` is PEM encrypted with `dkim_passphrase`."""
+
+    __tablename__: ClassVar[str] = "dkim_key"
+    __table_args__ = (sa.UniqueConstraint("domain", "selector"),)
+
+    id: int = _id()
+    domain: str = Field(max_length=255)
+    selector: str = Field(max_length=63)
+    private_key: str = Field(sa_type=sa.Text)
+    record: str = Field(sa_type=sa.Text)  #: what DNS has to say at `selector._domainkey.domain`
+    created_at: datetime = Field(default_factory=now, sa_type=Instant)
+
+
 #: Table objects for Core statements, under the names they are read by.
 account = Account.__table__  # type: ignore[attr-defined]
 sender = Sender.__table__  # type: ignore[attr-defined]
@@ -381,4 +395,5 @@ leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
 provider_state = ProviderState.__table__  # type: ignore[attr-defined]
 provider_usage = ProviderUsage.__table__  # type: ignore[attr-defined]
 worker = WorkerRow.__table__  # type: ignore[attr-defined]
+dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata
