@@ -28,7 +28,7 @@ def check(directory: Path, examples: int, only: str = OURS) -> tuple[int, str]:
                 str(Path(sys.executable).with_name("schemathesis")), "run",
                 f"http://127.0.0.1:{installation.api_port}/openapi.json",
                 "-H", f"Authorization: Bearer {key}", "--checks", "all", "--include-path-regex", only,
-                "--max-examples", str(examples), "--workers", "1", "--no-color", "--generation-database", "none",
+                "--phases", "examples,coverage,fuzzing", "--max-examples", str(examples), "--workers", "1", "--no-color", "--generation-database", "none",
             ],
             env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.described_hooks", "PYTHONPATH": str(ROOT)},
             cwd=directory,
