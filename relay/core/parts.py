@@ -104,13 +104,13 @@ def take_apart(raw: bytes) -> Parts:
     if len(authors) != 1:
         raise Unsayable("the mail has no From field" if not authors else "the mail has several authors")
     others = tuple(
-        (head[f.start : f.colon].decode("ascii").strip(), decode_words(mime.value(head, f)))
+        (head[f.start : f.colon].decode("ascii").strip(), _clean(decode_words(mime.value(head, f))))
         for f in fields
         if f.name not in _STRUCTURE and not f.name.startswith(b"content-")
     )
     return Parts(
         from_=authors[0],
-        subject=mime.text_value(head, fields, b"subject"),
+        subject=_clean(mime.text_value(head, fields, b"subject")),
         to=_boxes(head, fields, b"to"),
         cc=_boxes(head, fields, b"cc"),
         reply_to=_boxes(head, fields, b"reply-to", strict=True),
@@ -119,8 +119,16 @@ def take_apart(raw: bytes) -> Parts:
         alternatives=tuple(found.alternatives),
         attachments=tuple(found.attachments),
         headers=others,
-        message_id=mime.text_value(head, fields, b"message-id") or None,
+        message_id=_clean(mime.text_value(head, fields, b"message-id")) or None,
     )
+
+
+_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f]+")
+
+
+def _clean(text: str) -> str:
+    """Without control characters: an encoded word may hide a line end, which would open a header at the vendor."""
+    return _CONTROL.sub(" ", text)
 
 
 def _boxes(
@@ -130,7 +138,7 @@ def _boxes(
     boxes: list[Mailbox] = []
     for text in mime.values(head, fields, name):
         try:
-            boxes += parse_mailboxes(text)
+            boxes += (Mailbox(_clean(box.name), box.address) for box in parse_mailboxes(text))
         except InvalidAddress as error:
             if strict:
                 raise Unsayable(f"the {name.decode().title()} field cannot be read: {error}") from None
@@ -157,7 +165,7 @@ class _Entity:
     @property
     def name(self) -> str | None:
         given = self.message.get_filename()
-        return decode_words(given).replace("\r", "").replace("\n", "") if given else None
+        return _clean(decode_words(given)) if given else None
 
     @property
     def cid(self) -> str | None:
@@ -214,7 +222,7 @@ class _Entity:
             if found[1]:
                 return
         if start < 0:
-            raise Unsayable("a multipart has no parts")
+            return
         # Without its closing line the last part goes to the end (RFC 2046 5.1.2 wants one; readers go on).
         yield _entity(self.body[start:].removesuffix(b"\r\n"))
 
@@ -280,6 +288,8 @@ class _Found:
     ) -> frozenset[str]:
         taken: frozenset[str] = frozenset()
         children = list(entity.children())
+        if not children:
+            raise Unsayable("a multipart has no parts")
         if entity.type == "multipart/alternative":
             for child in children:
                 taken |= self.walk(child, free - taken, depth=depth + 1, among=True, related=related)
