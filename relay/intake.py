@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from relay.capacity import Space
 from relay.core.errors import KeyReused, RelayError, Unavailable
 from relay.core.message import Accepted, Submission
 from relay.observe import facts
@@ -22,8 +23,16 @@ _LINGER = 0.001
 class Intake:
     """One per door process. `accept` returns once the submission is committed and not before."""
 
-    def __init__(self, database: Database, queue: Queue, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queue: Queue,
+        signer: Signer | None = None,
+        space: Space | None = None,
+    ) -> None:
+        """`signer` signs what will not be edited any more; `space` says when the disk is nearly full."""
         self._signer = signer
+        self._space = space
         self._database = database
         self._queue = queue
         self._writer: GroupWriter[Submission, Stored] = GroupWriter(
@@ -35,9 +44,11 @@ class Intake:
 
         The commit goes on when the caller is cancelled (a client that hangs up), so a mail is stored whole or not
         at all. Where the submission's idempotency key stands for an earlier message, that one is the receipt's and
-        nothing is stored. Raises `Unavailable` when it could not be stored, `KeyReused` when the key was used for
-        something else.
+        nothing is stored. Raises `Full` while the disk is nearly full, `Unavailable` when it could not be stored,
+        `KeyReused` when the key was used for something else.
         """
+        if self._space is not None:
+            self._space.check()
         if self._signer is not None:
             await self._signer.sign(submission)
         size = submission.size

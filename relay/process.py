@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from relay import embedded, signing
+from relay.capacity import Space
 from relay.config import Settings, secret
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
@@ -34,7 +35,8 @@ class Context:
     ready: Callable[[], None]
 
     def intake(self) -> Intake:
-        return Intake(self.database, self.queue, self._signer())
+        space = Space(self.settings.data_dir, self.settings.min_free_space)
+        return Intake(self.database, self.queue, self._signer(), space)
 
     def _signer(self) -> Signer:
         passphrase = secret(self.settings.dkim_passphrase.get_secret_value())

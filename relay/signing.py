@@ -89,10 +89,11 @@ class Signer:
             for row in rows:
                 identifier = row["id"]
                 try:
-                    # Decrypting is made slow on purpose, and done once for each key.
-                    stored[identifier] = self._stored.get(identifier) or await asyncio.to_thread(
-                        self._decrypt, row
-                    )
+                    known = self._stored.get(identifier)
+                    if known is None:
+                        # Decrypting is made slow on purpose, and done once for each key.
+                        known = await asyncio.to_thread(self._decrypt, row)
+                    stored[identifier] = known
                 except Misconfigured as error:
                     # Mail without this signature is better than no mail.
                     facts.fault("signing", error)
