@@ -222,3 +222,49 @@ def _all(connection: Any) -> list[Any]:
     from relay.store import tables as t
 
     return list(connection.execute(select(t.message.c.id)))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"garbage\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=lambda request: request[:40].decode(),
+)
+def test_broken_http_is_answered_like_everything_else(served: Served, request_: bytes) -> None:
+    async def talk(served: Served) -> None:
+        status, headers, body = await served.exchange(request_)
+        assert status == 400
+        assert json.loads(body) == {"code": "malformed", "message": "Malformed request"}
+        assert headers["connection"] == "close"
+
+    served.run(talk)
+
+
+def test_the_description_is_shown_without_other_hosts(door: Door) -> None:
+    page = door.get("/docs", key=None)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    script = door.get("/docs/page.js", key=None)
+    assert "openapi.json" in script.text
+    assert "//" not in page.text.replace("<!doctype", "")
+    assert "https:" not in script.text
+    described = door.get("/openapi.json", key=None).json()["paths"]
+    assert set(described[f"{EMAILS}/send"]["post"]["requestBody"]["content"]) == {
+        "application/json",
+        "multipart/form-data",
+        "application/x-www-form-urlencoded",
+    }
+
+
+def test_memory_stays_flat_under_large_bodies() -> None:
+    from tests.bench.push import run
+
+    for statuses, _, before, most in run(10, 40 << 20, ("declared", "form")).values():
+        assert set(statuses) == {413}
+        assert most - before < 100 << 20

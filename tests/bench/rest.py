@@ -42,19 +42,16 @@ def main() -> None:
             door = installation.start("api")
             wait_for(lambda: _listens(installation.api_port), "the door's opening")
             emails = f"http://127.0.0.1:{installation.api_port}/v1/transactional/email"
-            for name, more in (
-                ("send", ["-s", str(script), f"{emails}/send"]),
-                ("get", []),
-                ("list", [emails]),
-            ):
+            calls = {"send": ["-s", str(script), f"{emails}/send"], "get": [], "list": [emails]}
+            for name in calls:
                 if name == "get":
                     _, page = installation.request("/v1/transactional/email?limit=1")
-                    more = [f"{emails}/{page['data'][0]['id']}"]
+                    calls[name] = [f"{emails}/{page['data'][0]['id']}"]
                 before = cpu(door.popen.pid)
                 said = subprocess.run(
                     [
                         str(wrk), "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency",
-                        "-H", f"Authorization: Bearer {installation.key}", *more,
+                        "-H", f"Authorization: Bearer {installation.key}", *calls[name],
                     ],
                     env=debian.environment(), capture_output=True, text=True, check=True,
                 ).stdout  # fmt: skip
