@@ -69,7 +69,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("error_code IS NOT NULL"),
         postgresql_where=sa.text("error_code IS NOT NULL"),
     )
-    op.create_index("ix_recipient_address", "recipient", ["account_id", "address", "message_id"])
+    op.create_index("ix_recipient_address", "recipient", ["address"])
 
 
 def downgrade() -> None:
