@@ -31,6 +31,7 @@ class Reloader:
         self._use = use
         self._asked = asyncio.Event()
         self._why = ""
+        self._known = self._fingerprint()
 
     def ask(self, why: str) -> None:
         """Reload soon. Call from the loop."""
@@ -52,6 +53,7 @@ class Reloader:
 
     async def reload(self, why: str) -> bool:
         """Read the file and use what it says; False when it is refused."""
+        self._known = self._fingerprint()
         try:
             settings = await asyncio.to_thread(config.load, self._settings.source)
             # Providers may want the loop they will run on.
@@ -63,17 +65,20 @@ class Reloader:
             facts.fault("reload", error)
             return False
         self._settings = settings
+        if len(self._known) != len(self._fingerprint()):
+            # It names other files than before.
+            self._known = self._fingerprint()
         self._use(setup)
         facts.reloaded(why, ", ".join(sorted(setup.providers)))
         return True
 
     async def _watch(self) -> None:
-        seen = known = self._fingerprint()
+        seen = self._known
         while True:
             await asyncio.sleep(_LOOK)
             now = self._fingerprint()
-            if now != known and now == seen:
-                known = now
+            if now != self._known and now == seen:
+                self._known = now
                 self.ask("the file has changed")
             seen = now
 
