@@ -43,7 +43,7 @@ def main() -> None:
             wait_for(lambda: _listens(installation.api_port), "the door's opening")
             emails = f"http://127.0.0.1:{installation.api_port}/v1/transactional/email"
             calls = {"send": ["-s", str(script), f"{emails}/send"], "get": [], "list": [emails]}
-            for name in calls:
+            for name in ("send", "get", "list"):
                 if name == "get":
                     _, page = installation.request("/v1/transactional/email?limit=1")
                     calls[name] = [f"{emails}/{page['data'][0]['id']}"]
