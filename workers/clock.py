@@ -11,7 +11,7 @@ from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
-from relay.store import deliveries, idempotency, leader
+from relay.store import deliveries, idempotency, leader, recovery
 
 #: seconds between ticks
 _TICK = 2.0
@@ -48,11 +48,11 @@ async def tick(context: Context) -> None:
 async def _recover(context: Context) -> None:
     """Expired claims go back into the queue."""
     moment = now()
-    if not await context.database.read(deliveries.any_expired, now=moment):
+    if not await context.database.read(recovery.any_expired, now=moment):
         return
     settings = context.settings.delivery
     for one in await context.database.write(
-        deliveries.recover, now=moment, poison_after=settings.poison_after, lease=settings.lease
+        recovery.recover, now=moment, poison_after=settings.poison_after, lease=settings.lease
     ):
         if one.parked:
             facts.parked(one.message_id, one.id, f"{one.crashes} workers vanished with it in hand")

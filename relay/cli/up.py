@@ -98,14 +98,14 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
     import asyncio
 
     from relay.core.clock import now
-    from relay.store import accounts, deliveries
+    from relay.store import accounts, recovery
     from relay.store.database import open_database
 
     async def prepare() -> "NewKey | None":
         database = open_database(settings.database_url)
         try:
             if database.dialect == "sqlite":
-                await database.write(deliveries.reclaim, now=now())
+                await database.write(recovery.reclaim, now=now())
             if await database.read(accounts.has_keys):
                 return None
             return await database.write(

@@ -10,7 +10,7 @@ import pytest
 from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
 from relay.core.status import Classification, Door, State, Status
-from relay.store import accounts, deliveries, messages
+from relay.store import accounts, deliveries, messages, recovery
 from relay.store.database import Database, open_database
 from relay.store.deliveries import ClaimedMail, Settlement
 
@@ -152,9 +152,9 @@ def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) 
     async def scene(database: Database, account: int) -> None:
         (stored,) = await database.write(messages.insert, [submission(account)])
         (away,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
-        assert await database.read(deliveries.any_expired, now=later(LEASE - 1)) is False
-        assert await database.read(deliveries.any_expired, now=later(LEASE + 2)) is True
-        (recovered,) = await database.write(deliveries.recover, now=later(LEASE + 2), poison_after=3)
+        assert await database.read(recovery.any_expired, now=later(LEASE - 1)) is False
+        assert await database.read(recovery.any_expired, now=later(LEASE + 2)) is True
+        (recovered,) = await database.write(recovery.recover, now=later(LEASE + 2), poison_after=3)
         assert (recovered.message_id, recovered.parked) == (stored.id, False)
         early = settlement(away)
         assert await database.write(deliveries.settle, [early]) == [early]
@@ -178,7 +178,7 @@ def test_renewing_keeps_a_claim_and_handing_back_undoes_it(play: Callable[[Scene
         await database.write(
             deliveries.hand_back, [deliveries.HandBack(one, later(0)) for one in returned.claims]
         )
-        assert await database.write(deliveries.recover, now=later(LEASE * 2), poison_after=3) == []
+        assert await database.write(recovery.recover, now=later(LEASE * 2), poison_after=3) == []
         (again,) = await database.write(deliveries.claim, ids, now=later(1), lease=LEASE)
         assert again.id == returned.id
         assert again.claims[0].attempts == 1
@@ -197,7 +197,7 @@ def test_a_mail_that_outlives_its_workers_is_parked(play: Callable[[Scene], None
             alone = await database.write(deliveries.claim_suspect, now=moment, lease=LEASE)
             assert (len(taken), len(alone)) == ((0, 1) if round_ else (1, 0))
             expired = moment + timedelta(seconds=LEASE + 1)
-            (recovered,) = await database.write(deliveries.recover, now=expired, poison_after=3)
+            (recovered,) = await database.write(recovery.recover, now=expired, poison_after=3)
             outcomes.append((recovered.crashes, recovered.parked))
         assert outcomes == [(1, False), (2, False), (3, True)]
         assert await database.read(deliveries.due_lanes, now=later(10_000)) == []

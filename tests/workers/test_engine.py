@@ -7,7 +7,7 @@ import pytest
 
 from relay.core.clock import now
 from relay.core.status import Classification
-from relay.store import deliveries
+from relay.store import recovery
 from tests.workers.scene import playing
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,7 @@ async def test_a_slow_send_keeps_its_claim(database_url: str) -> None:
         await scene.until(lambda: len(scene.provider.sent) == 1)
         deadline = asyncio.get_running_loop().time() + 1.5
         while asyncio.get_running_loop().time() < deadline:
-            assert await scene.database.read(deliveries.any_expired, now=now()) is False
+            assert await scene.database.read(recovery.any_expired, now=now()) is False
             await asyncio.sleep(0.1)
         scene.provider.gate.set()
         await scene.until(lambda: len(scene.provider.delivered) == 1)

@@ -11,7 +11,7 @@ from relay.core.clock import now
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.reply import Reply
 from relay.routing import Tolerance
-from relay.store import circuits, deliveries, messages
+from relay.store import circuits, deliveries, messages, recovery
 from tests.workers.scene import Scene, playing, setup_of
 
 pytestmark = pytest.mark.anyio
@@ -338,7 +338,7 @@ async def test_suspects_are_tried_one_at_a_time(database_url: str) -> None:
         ids = [(await scene.store(f"{n}@x.example")).id for n in range(6)]
         # A worker took them and vanished; some may be in this one's hands already.
         await scene.database.write(deliveries.claim, ids, now=now(), lease=-1)
-        recovered = await scene.database.write(deliveries.recover, now=now(), poison_after=3)
+        recovered = await scene.database.write(recovery.recover, now=now(), poison_after=3)
         untouched = 6 - len(recovered)
         scene.wake()
         await scene.until(lambda: len(scene.provider.sent) > untouched)
@@ -356,11 +356,11 @@ async def test_a_suspect_in_hand_takes_all_the_blame(database_url: str) -> None:
         ids = [(await scene.store(f"{n}@x.example")).id for n in range(6)]
         write = scene.database.write
         await write(deliveries.claim, ids[:1], now=now(), lease=-1)
-        await write(deliveries.recover, now=now(), poison_after=3)
+        await write(recovery.recover, now=now(), poison_after=3)
         crashes = []
         for _ in range(2):
             await write(deliveries.claim, ids, now=now(), lease=-1)
             await write(deliveries.claim_suspect, now=now(), lease=-1)
-            found = await write(deliveries.recover, now=now(), poison_after=3)
+            found = await write(recovery.recover, now=now(), poison_after=3)
             crashes.append(sorted((one.crashes, one.parked) for one in found))
         assert crashes == [[(0, False)] * 5 + [(2, False)], [(0, False)] * 5 + [(3, True)]]
