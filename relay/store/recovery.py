@@ -1,0 +1,119 @@
+"""What vanished workers leave behind: claims that ran out go back into the queue, poison is parked."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from relay.core.event import EventKind
+from relay.core.ids import new_id
+from relay.core.status import State
+from relay.store import tables as t
+from relay.store.types import Instant
+
+_NOW = sa.bindparam("b_now", type_=Instant())
+
+
+def any_expired(connection: sa.Connection, *, now: datetime) -> bool:
+    """Whether some worker has let a claim run out."""
+    return connection.execute(_EXPIRED, {"b_now": now}).first() is not None
+
+
+_EXPIRED = (
+    sa.select(t.recipient.c.id)
+    .where(t.recipient.c.state == sa.literal_column("'sending'"), t.recipient.c.lease_until <= _NOW)
+    .limit(1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A recipient whose worker vanished with it in hand."""
+
+    id: int
+    message_id: int
+    crashes: int
+    parked: bool
+
+
+def reclaim(connection: sa.Connection, *, now: datetime) -> int:
+    """Put every claimed recipient back into the queue at once; returns how many there were.
+
+    For a start after everything ended at once: no worker is left that could hold a claim, and no mail is to blame.
+    """
+    statement = (
+        t.recipient.update()
+        .where(t.recipient.c.state == sa.literal_column("'sending'"))
+        .values(
+            state=State.QUEUED,
+            fence=t.recipient.c.fence + 1,
+            due_at=now,
+            lease_until=sa.null(),
+            updated_at=now,
+        )
+    )
+    return int(connection.execute(statement).rowcount)
+
+
+def recover(
+    connection: sa.Connection, *, now: datetime, poison_after: int, lease: float = 30, limit: int = 1000
+) -> list[Recovered]:
+    """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish.
+
+    Suspects are tried one at a time. Where one of them was in hand when its worker vanished, it is the one to
+    blame, and whatever else that worker held goes back with a clean record. `lease` is that of the workers.
+    """
+    # What a live worker holds was renewed within a third of its lease; anything nearer to its end is of a dead one.
+    soon = now + timedelta(seconds=lease / 2)
+    on_trial = connection.execute(
+        sa.select(t.recipient.c.id)
+        .where(
+            t.recipient.c.state == sa.literal_column("'sending'"),
+            t.recipient.c.lease_until <= soon,
+            t.recipient.c.crashes > 0,
+        )
+        .limit(1)
+    ).first()
+    blamed = t.recipient.c.crashes > 0 if on_trial else sa.true()
+    crashes = t.recipient.c.crashes + sa.case((blamed, 1), else_=0)
+    expired = (
+        sa.select(t.recipient.c.id)
+        .where(t.recipient.c.state == sa.literal_column("'sending'"), t.recipient.c.lease_until <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    poison = crashes >= poison_after
+    statement = (
+        t.recipient.update()
+        .where(t.recipient.c.id.in_(expired))
+        .values(
+            state=sa.case((poison, State.PARKED), else_=State.QUEUED),
+            crashes=crashes,
+            # The vanished worker's number must not be valid any more.
+            fence=t.recipient.c.fence + 1,
+            due_at=sa.case((poison, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
+            lease_until=sa.null(),
+            updated_at=now,
+        )
+        .returning(t.recipient.c.id, t.recipient.c.message_id, t.recipient.c.crashes, t.recipient.c.state)
+    )
+    found = [
+        Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED)
+        for row in connection.execute(statement)
+    ]
+    if found:
+        connection.execute(
+            t.event.insert(),
+            [
+                {
+                    "id": new_id(),
+                    "message_id": one.message_id,
+                    "recipient_id": one.id,
+                    "kind": EventKind.PARKED if one.parked else EventKind.RECOVERED,
+                    "at": now,
+                    "detail": {"crashes": one.crashes},
+                }
+                for one in found
+            ],
+        )
+    return found
