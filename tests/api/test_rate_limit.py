@@ -120,13 +120,21 @@ def test_a_server_that_does_not_answer_holds_nobody_up(
     monkeypatch.setattr("relay.ratelimit._PATIENCE", 0.2)
 
     async def silent() -> list[Verdict]:
-        server = await asyncio.start_unix_server(lambda *_: asyncio.sleep(60), tmp_path / "silent")
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(1000):
+                pass
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_unix_server(say_nothing, tmp_path / "silent")
         limiter = RateLimiter(f"unix://{tmp_path / 'silent'}", per_second=2, namespace="test")
         try:
             return [await asyncio.wait_for(limiter.hit(ALICE), 20) for _ in range(3)]
         finally:
             await limiter.close()
             server.close()
+            await server.wait_closed()
+            await asyncio.sleep(0)
 
     assert [one.allowed for one in asyncio.run(silent())] == [True, True, False]
 
