@@ -3,13 +3,14 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from providers import outcomes
 from providers.http import Answer, Call, Http, HttpOptions, NoAnswer, json_call
 from providers.options import Options
 from relay.core.parts import Parts, Unsayable, take_apart
-from relay.core.provider import Capabilities, Outcome, Outgoing, ProviderProblem, Receipt
+from relay.core.provider import Capabilities, Outcome, Outgoing, OutgoingRecipient, ProviderProblem, Receipt
 
 
 class ApiProvider(ABC):
@@ -56,11 +57,19 @@ class ApiProvider(ABC):
 
     def refuses(self, mail: Outgoing) -> str | None:
         """Why this mail cannot be said to this provider, in a line; None when it can. Asks nobody."""
+        if len(mail.recipients) > self.capabilities.max_recipients == 1:
+            # Each will be asked about alone; one that cannot be written to must not keep the mail from the others.
+            one = next(filter(self._reaches, mail.recipients), mail.recipients[0])
+            mail = replace(mail, recipients=(one,))
         try:
             self._look(mail)
         except Unsayable as reason:
             return str(reason)
         return None
+
+    def _reaches(self, recipient: OutgoingRecipient) -> bool:
+        local, _, domain = recipient.address.rpartition("@")
+        return (local.isascii() or self.capabilities.smtputf8) and domain_in_dns(domain) is not None
 
     def _look(self, mail: Outgoing) -> None:
         """Everything there is to check before a call; raises `Unsayable`."""
@@ -71,8 +80,6 @@ class ApiProvider(ABC):
         can = self.capabilities
         if can.max_bytes is not None and len(mail.raw) > can.max_bytes:
             raise Unsayable(f"the mail is larger than the {can.max_bytes} octets this provider takes")
-        if len(mail.recipients) > can.max_recipients:
-            raise Unsayable(f"more than {can.max_recipients} recipients in one mail")
         if can.smtputf8:
             return
         if (mail.smtputf8 and self.headers_travel) or not all(
@@ -98,6 +105,8 @@ class ApiProvider(ABC):
         places: list[int] = []
         for place, mail in enumerate(batch):
             reason = self.refuses(mail) if len(batch) > 1 else None
+            if len(mail.recipients) > self.capabilities.max_recipients:
+                reason = f"more than {self.capabilities.max_recipients} recipients in one call"
             if reason is None:
                 sayable.append(mail)
                 places.append(place)
@@ -193,9 +202,16 @@ def all_alike(outcome: Outcome, mails: Sequence[Outgoing]) -> list[Receipt]:
 def ascii_domain(address: str) -> str:
     """The address with its domain as DNS has it (RFC 5890); vendors' JSON does not take the other spelling."""
     local, _, domain = address.rpartition("@")
+    written = domain_in_dns(domain)
+    if written is None:
+        raise Unsayable("the recipient's domain has no form that DNS knows")
+    return f"{local}@{written}"
+
+
+def domain_in_dns(domain: str) -> str | None:
     if domain.isascii():
-        return address
+        return domain
     try:
-        return f"{local}@{domain.encode('idna').decode('ascii')}"
+        return domain.encode("idna").decode("ascii")
     except UnicodeError:
-        raise Unsayable("the recipient's domain has no form that DNS knows") from None
+        return None

@@ -153,6 +153,14 @@ class ProviderContract:
         assert outcome.kind is OutcomeKind.REJECTED
         assert not self.arrivals()
 
+    def test_the_number_of_recipients_is_no_reason_to_refuse(self) -> None:
+        many = self.mail(*(f"r{n}@example.org" for n in range(self._can().max_recipients + 1)))
+
+        async def ask(provider: Provider) -> str | None:
+            return refusal(provider, many)
+
+        assert self._use(self.make(), ask) is None
+
     def test_one_bad_mail_does_not_sink_its_batch(self) -> None:
         if self._can().batch_size < 3:
             pytest.skip("capability: it takes one mail at a time")

@@ -163,7 +163,8 @@ class Choosy(Protocol):
     """Add-on, found by type: a provider that cannot be told every mail.
 
     Routing asks before it chooses, because another provider may well take what this one cannot be told. `send`
-    answers `rejected` for such a mail, without having asked the far end.
+    answers `rejected` for such a mail, without having asked the far end. It is asked about the mail as it stands,
+    before its recipients are shared out to calls, so their number is no reason.
     """
 
     def refuses(self, mail: Outgoing) -> str | None:
