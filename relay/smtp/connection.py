@@ -46,8 +46,12 @@ class Connection(Wire):
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._tls = transport.get_extra_info("ssl_object") is not None
         self._dialogue = Session(self._service, self._listener, self._peer, tls=self._tls)
+        guests = self._service.guests
+        guests.add(self)
         balancers = self._listener.settings.proxy_from
-        if not balancers:
+        if self._service.stopping or len(guests) > self._service.settings.max_connections:
+            self.abort()
+        elif not balancers:
             self._welcome()
         elif inside(self._peer, balancers):
             self._proxied = True

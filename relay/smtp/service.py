@@ -79,6 +79,8 @@ class Service:
     limiter: Limiter | None = None
     sends_per_second: int = 0
     connections: set[Stoppable] = field(default_factory=set)
+    #: those that are not admitted: refused and about to end, or not yet known
+    guests: set[Stoppable] = field(default_factory=set)
     by_address: Counter[str] = field(default_factory=Counter)
     by_account: Counter[int] = field(default_factory=Counter)
     #: what goes on even when its client is gone: commits above all
@@ -103,12 +105,14 @@ class Service:
         most = settings.max_connections_per_address
         if most and self.by_address[client] >= most:
             return replies.TOO_MANY_FROM_ADDRESS
+        self.guests.discard(connection)
         self.connections.add(connection)
         self.by_address[client] += 1
         listener.connections += 1
         return b""
 
     def leave(self, connection: Stoppable, listener: "Listener", address: str) -> None:
+        self.guests.discard(connection)
         if connection not in self.connections:
             return
         self.connections.remove(connection)
@@ -139,6 +143,8 @@ class Service:
     async def drain(self, seconds: float) -> None:
         """Stop: end every connection as soon as it is between transactions, at the latest after `seconds`."""
         self.stopping = True
+        for guest in list(self.guests):
+            guest.abort()
         for connection in list(self.connections):
             connection.stop_when_idle()
         with contextlib.suppress(TimeoutError):
@@ -147,8 +153,10 @@ class Service:
                     await self.empty.wait()
                 if self.work:
                     await asyncio.wait(self.work)
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.guests]:
             connection.abort()
+        # Sockets are closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(coroutine)

@@ -34,7 +34,7 @@ def test_check_passes(command: tuple[str, ...]) -> None:
 
 
 HOMES = {
-    "cryptography": ("relay/signing",),
+    "cryptography": ("relay/signing", "providers/"),
     "aiosmtpd": ("relay/smtp/",),
     "sqlmodel": ("relay/store/",),
     "sqlalchemy": ("relay/store/",),

@@ -191,8 +191,12 @@ def test_a_client_that_does_not_read_is_not_answered_without_end(open_door: Call
         else:
             pytest.fail("the door reads on although nobody reads its replies")
         client.socket.settimeout(30)
-        for _ in range(sent // 25):
-            client.expect(250)
+        last = b"250 AUTH PLAIN LOGIN\r\n"
+        unanswered, rest = sent // 25, b""
+        while unanswered:
+            rest += client.socket.recv(1 << 20)
+            unanswered -= rest.count(last)
+            rest = rest[rest.rfind(last) + len(last) :] if last in rest else rest
 
 
 def _writable(sock: socket.socket) -> bool:

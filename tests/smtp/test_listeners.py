@@ -309,4 +309,5 @@ def test_limits_have_sane_defaults() -> None:
 def test_a_stop_does_not_wait_for_a_silent_balancer(open_door: Callable[..., Door]) -> None:
     door = open_door(listeners=[{"port": 0, "proxy_from": ["127.0.0.0/8"]}])
     with door.connect():
+        wait_for(lambda: door.server.service.guests, "the connection")
         asyncio.run_coroutine_threadsafe(door.server.stop(), door._loop).result(10)
