@@ -117,6 +117,8 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Here, before anything is collected: whoever imports these first decides whether their assertions can be read.
+    pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
     if not hasattr(config, "workerinput"):
         directory = services.short_directory("pb-pg-")
         directory.chmod(0o755)

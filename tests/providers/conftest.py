@@ -2,12 +2,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.providers.fakery import FakedContract, FakeServer
+
 #: a package of its own, whose tests run where it is installed
 collect_ignore = ["pigeon"]
-
-pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
-
-from tests.providers.fakery import FakedContract, FakeServer  # noqa: E402 - after its asserts are registered
 
 
 @pytest.fixture(scope="session")
