@@ -69,6 +69,9 @@ class Door:
 
     async def _stop(self) -> None:
         await self.server.stop()
+        # A transport that was cut is closed in the turns that follow.
+        for _ in range(3):
+            await asyncio.sleep(0)
         await self.intake.close()
         await self.database.close()
 
