@@ -96,11 +96,15 @@ class Router:
         return None
 
     def order(self, facts: Facts) -> tuple[str, ...]:
-        """The providers the mail may take, most wanted first."""
+        """The providers the mail may take, most wanted first. A sender's hint picks among them and adds none."""
         if self._only is not None:
-            return self._only
-        rule = self.rule(facts) if self.rules else None
-        return routes.order(self.default if rule is None else rule.tree, facts.id)
+            order = self._only
+        else:
+            rule = self.rule(facts) if self.rules else None
+            order = routes.order(self.default if rule is None else rule.tree, facts.id)
+        if facts.hint in order[1:]:
+            return (facts.hint, *(name for name in order if name != facts.hint))
+        return order
 
     def history(self, lines: Iterable[tuple[str, str | None, Mapping[str, str]]]) -> History:
         """From the lines of a recipient's timeline: kind, provider and detail, oldest first."""

@@ -23,6 +23,8 @@ class Facts:
     stream: str | None = None
     lane: str | None = None
     size: int = 0  #: octets
+    #: the provider the sender would like, where its route names it
+    hint: str | None = None
 
     @property
     def sender_domain(self) -> str:
@@ -52,6 +54,7 @@ def facts_of(
         stream=options.get("stream") if options else None,
         lane=row["lane"],
         size=row["size"],
+        hint=options.get("provider") if options else None,
     )
 
 

@@ -241,3 +241,10 @@ def test_a_plan_is_never_against_its_own_reasons(blocked, tried, lines) -> None:
             assert plan.provider == pinned
     elif plan.waits_for is not None:
         assert plan.block is not None
+
+
+def test_a_hint_picks_among_the_providers_of_the_route_and_adds_none() -> None:
+    router = Router([], routes.parse("failover(a, b, c)"))
+    assert router.order(Facts(1, hint="b")) == ("b", "a", "c")
+    assert router.order(Facts(1, hint="a")) == ("a", "b", "c")
+    assert router.order(Facts(1, hint="dear")) == ("a", "b", "c")
