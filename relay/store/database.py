@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,24 +29,25 @@ Work = Callable[Concatenate[sa.Connection, P], T]
 _READERS = 4
 
 
-class Database:
+class Database(ABC):
     """See the module. Make one per process with `open_database`, after any fork."""
 
     dialect: str
 
+    @abstractmethod
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a transaction that is committed, durably, when this returns.
 
         Raises `Unavailable` when the database cannot be reached or is locked for too long.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a transaction that changes nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
-        raise NotImplementedError
+        """Let transactions in hand finish, and close every connection."""
 
 
 def open_database(url: str, *, pool_size: int = 10) -> Database:
