@@ -135,6 +135,8 @@ async def test_one_probe_at_a_time_while_it_is_dead(database_url: str, monkeypat
             return (await shared(scene)).is_open and await scene.settled(ids)
 
         await scene.until(opened)
+        # A worker that has not heard of it yet goes on by its own count.
+        await scene.until(lambda: all(e.fleet.standings["a"].shared.is_open for e in scene.engines))
         before = len(scene.providers["a"].sent)
         openings = (await shared(scene)).openings
 
