@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator, Field
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,17 +26,21 @@ from relay.store import messages, search
 from relay.store.search import Search
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
         "required": False,
         "description": description,
-        "schema": {"type": "string"},
+        "schema": {"type": "string", **schema},
     }
 
 
-KEY_PARAMETER = _header("Idempotency-Key", "A send repeated with it within 24 hours is one message.")
+KEY_PARAMETER = _header(
+    "Idempotency-Key",
+    "A send repeated with it within 24 hours is one message.",
+    pattern="^[!-~]([ -~]{0,254}[!-~])?$",
+)
 ENVELOPE_PARAMETERS = [
     _header(raw.RECIPIENT, "With message/rfc822: addresses, instead of those in To, Cc and Bcc."),
     _header(raw.SENDER, "With message/rfc822: the return path, instead of the author; `<>` for none."),
@@ -77,6 +82,9 @@ class Messages:
         self._gate = services.gate
 
     async def one(self, request: Request) -> Answer:
+        if request.path_params["id"] == "batch":
+            # The path is there, for POST; as an id it would be a message that is not.
+            raise HTTPException(405, headers={"Allow": "POST"})
         identity = await self._gate.admit(request, "read")
         found = await self._database.read(messages.with_history, identity.account_id, identifier(request))
         if found is None:
@@ -148,7 +156,7 @@ def router(services: Services) -> APIRouter:
         tag=tag,
         asks=Batch,
         refuses=(429,),
-        parameters=[KEY_PARAMETER],
+        parameters=[_header("Idempotency-Key", "Each message's own key is made of it and its place.")],
     )
     add(routes, "GET", "/v1/messages", calls.list, "Find messages", tag=tag, query=Wanted)
     add(routes, "GET", one, calls.one, "Get a message with its recipients and its timeline", tag=tag)
@@ -160,6 +168,7 @@ def router(services: Services) -> APIRouter:
         "Get the mail itself (message/rfc822)",
         tag=tag,
         refuses=(410,),
+        answers={"message/rfc822": {"schema": {"type": "string", "format": "binary"}}},
     )
     add(
         routes,

@@ -7,7 +7,18 @@ from pydantic import Field
 from starlette.requests import Request
 
 from api.answers import Answer
-from api.manage.asking import Asked, Line, Page, body, identifier, page, query
+from api.manage.asking import (
+    ADDRESS_PATTERN,
+    SENDER_PATTERN,
+    Asked,
+    Line,
+    Page,
+    body,
+    described,
+    identifier,
+    page,
+    query,
+)
 from api.services import Services
 from relay.core.address import InvalidAddress, normalise
 from relay.core.clock import now, wire_time
@@ -15,14 +26,17 @@ from relay.core.errors import BadAddress, NotFound
 from relay.store import accounts
 
 Name = Annotated[Line, Field(min_length=1, max_length=64)]
-Email = Annotated[str, Field(max_length=254, description="Reply-To of mail that names none.")]
+Email = Annotated[
+    str, Field(max_length=254, description="Reply-To of mail that names none."), described(ADDRESS_PATTERN)
+]
 
 
 class NewAccount(Asked):
     name: Name
     email: Email | None = None
     senders: Annotated[
-        list[str], Field(max_length=1000, description="Addresses, domains, or `*` for anything.")
+        list[Annotated[str, described(SENDER_PATTERN)]],
+        Field(max_length=1000, description="Addresses, domains, or `*` for anything."),
     ] = Field(default_factory=list)
 
 

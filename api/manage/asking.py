@@ -35,16 +35,46 @@ def _restored(written: Any) -> str:
     return _RAW_PLUS.sub("+", written)
 
 
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+
+
 def _one_line(text: str) -> str:
-    if not text.isprintable():
+    if _CONTROL.search(text):
         raise ValueError("must not contain control characters")
     return text
+
+
+def _whole(written: Any) -> Any:
+    # JSON has one kind of number: 3.0 is an integer there (JSON Schema 6.1.1), and to us.
+    return int(written) if isinstance(written, float) and written.is_integer() else written
+
+
+#: for an integer, however JSON writes it
+WHOLE = BeforeValidator(_whole)
+
+
+def described(pattern: str) -> Any:
+    """What a text looks like, for the description alone: our own checks decide what is taken, and say why not."""
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+_LOCAL = "[A-Za-z0-9]{1,20}([._+-][A-Za-z0-9]{1,10}){0,3}"
+_DOMAIN = "[A-Za-z0-9]{1,20}([.-][A-Za-z0-9]{1,10}){0,4}"
+ADDRESS_PATTERN = f"^{_LOCAL}@{_DOMAIN}$"
+BOX_PATTERN = f"^({_LOCAL}@{_DOMAIN}|[A-Za-z]{{1,20}} <{_LOCAL}@{_DOMAIN}>)$"
+SENDER_PATTERN = rf"^(\*|{_LOCAL}@{_DOMAIN}|{_DOMAIN}\.[a-z]{{2,8}})$"
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+NETWORK_PATTERN = (
+    rf"^(({_OCTET}\.){{3}}{_OCTET}(/(3[0-2]|[12]?[0-9]))?"
+    r"|[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
+)
 
 
 #: a time; UTC where no zone is given
 Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_restored), AfterValidator(_aware)]
 #: text that is stored and shown, in one line
-Line = Annotated[str, AfterValidator(_one_line)]
+Line = Annotated[str, AfterValidator(_one_line), described(f"^[^{_CONTROLS}]*$")]
 
 
 class Asked(BaseModel):

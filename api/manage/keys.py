@@ -11,7 +11,19 @@ from starlette.responses import Response
 
 from api.answers import Answer
 from api.manage import whose
-from api.manage.asking import Asked, Line, Moment, Page, body, identifier, page, query
+from api.manage.asking import (
+    NETWORK_PATTERN,
+    WHOLE,
+    Asked,
+    Line,
+    Moment,
+    Page,
+    body,
+    described,
+    identifier,
+    page,
+    query,
+)
 from api.manage.senders import AccountId
 from api.services import Services
 from relay.core.clock import now, wire_time
@@ -36,12 +48,16 @@ def _usual() -> list[Scope]:
 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=4)]
 Networks = Annotated[
-    list[Annotated[str, AfterValidator(_network)]],
+    list[Annotated[str, AfterValidator(_network), described(NETWORK_PATTERN)]],
     Field(max_length=100, description="CIDR, IPv4 and IPv6; empty for anywhere."),
 ]
 Label = Annotated[Line, Field(max_length=255)]
-RateLimit = Annotated[int | None, Field(ge=1, le=1_000_000, description="Sends per second.")]
-DailyQuota = Annotated[int | None, Field(ge=1, le=1_000_000_000, description="Sends per day, in UTC.")]
+RateLimit = Annotated[
+    Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None, Field(description="Sends per second.")
+]
+DailyQuota = Annotated[
+    Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None, Field(description="Sends per day, in UTC.")
+]
 
 
 class NewKey(Asked):
@@ -65,7 +81,7 @@ class ChangedKey(Asked):
 
 class Rotation(Asked):
     overlap: Annotated[
-        int, Field(ge=0, le=90 * 24 * 3600, description="Seconds that the old key works on.")
+        int, Field(ge=0, le=90 * 24 * 3600, description="Seconds that the old key works on."), WHOLE
     ] = _OVERLAP
 
 

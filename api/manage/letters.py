@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from api.manage.asking import Asked, Line, Moment
+from api.manage.asking import BOX_PATTERN, Asked, Line, Moment, described
 from api.nomsa import attachments, extras
 from api.nomsa.spool import Spool
 from relay import policy
@@ -54,7 +54,12 @@ def _no_nul(text: str) -> str:
     return text
 
 
-Box = Annotated[str, Field(max_length=1000, examples=["Ada <ada@example.org>"]), AfterValidator(_mailbox)]
+Box = Annotated[
+    str,
+    Field(max_length=1000, examples=["Ada <ada@example.org>"]),
+    AfterValidator(_mailbox),
+    described(BOX_PATTERN),
+]
 Boxes = Annotated[list[Box], Field(max_length=MAX_RECIPIENTS), BeforeValidator(_many)]
 Body = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
 
@@ -66,12 +71,21 @@ class NewFile(Asked):
         Line | None, Field(max_length=255, description="Ignored: the name decides what readers are told.")
     ] = None
     content_id: Annotated[
-        str | None, AfterValidator(_content_id), Field(description="For `cid:` in the HTML.")
+        Annotated[str, AfterValidator(_content_id), described("^[A-Za-z0-9.@_+-]{1,200}$")] | None,
+        Field(description="For `cid:` in the HTML."),
     ] = None
 
 
 class NewMessage(Asked):
     """A mail for everybody in `to`, `cc` and `bcc`, each of whom has a state of their own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}} for name in ("html", "text")
+            ]
+        }
+    )
 
     from_: Annotated[Box, Field(alias="from")]
     to: Annotated[Boxes, Field(min_length=1)]

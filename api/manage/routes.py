@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
 
 from api.manage.accounts import Accounts, ChangedAccount, NewAccount
-from api.manage.asking import Page
+from api.manage.asking import ADDRESS_PATTERN, Page
 from api.manage.describe import inlined, query_parameters
 from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
 from api.manage.keys import Whose as WhoseKeys
@@ -45,10 +46,12 @@ def add(
     refuses: tuple[int, ...] = (),
     also: Mapping[str, Any] | None = None,
     parameters: Sequence[dict[str, Any]] = (),
+    answers: Mapping[str, Any] | None = None,
 ) -> None:
     """Describe and register one call. Path parameters are ids unless they are called `address`.
 
-    `also` has further kinds of bodies, `parameters` those that are neither in the path nor in a model of the query.
+    `answers` has what a success looks like where it is no JSON, `also` further kinds of bodies,
+    `parameters` those that are neither in the path nor in a model of the query.
     """
     described: dict[str, Any] = {}
     named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
@@ -57,7 +60,7 @@ def add(
             "name": name,
             "in": "path",
             "required": True,
-            "schema": _ID if name == "id" else {"type": "string"},
+            "schema": _ID if name == "id" else {"type": "string", "pattern": ADDRESS_PATTERN},
         }
         for name in named
     ]
@@ -71,11 +74,11 @@ def add(
             "required": asks is not Rotation,
             "content": {"application/json": {"schema": inlined(asks)}, **(also or {})},
         }
-    answers: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
+    refusals: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
     if named:
-        answers = (*answers, 404)
+        refusals = (*refusals, 404)
     if asks is not None:
-        answers = (*answers, 413, 415)
+        refusals = (*refusals, 413, 415)
     routes.add_api_route(
         path,
         endpoint,
@@ -84,7 +87,11 @@ def add(
         summary=summary,
         tags=[tag],
         status_code=status,
-        responses=problems(*sorted(set(answers))),
+        responses={
+            **problems(*sorted(set(refusals))),
+            **({status: {"content": dict(answers)}} if answers else {}),
+        },
+        response_class=Response if answers else JSONResponse,
         openapi_extra=described,
     )
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.answers import Answer
 from api.manage import whose
-from api.manage.asking import Asked, Page, body, identifier, page, query
+from api.manage.asking import SENDER_PATTERN, Asked, Page, body, described, identifier, page, query
 from api.services import Services
 from relay.core.clock import wire_time
 from relay.core.errors import NotAllowed
@@ -24,6 +24,7 @@ class NewSender(Asked):
     pattern: Annotated[
         str,
         Field(min_length=1, max_length=254, description="An address, a domain, or `*` (admin keys only)."),
+        described(SENDER_PATTERN),
     ]
     account_id: AccountId = None
 

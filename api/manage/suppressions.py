@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import Answer
-from api.manage.asking import Asked, Line, Moment, Page, body, page, query
+from api.manage.asking import ADDRESS_PATTERN, Asked, Line, Moment, Page, body, described, page, query
 from api.services import Services
 from relay.core.clock import now, wire_time
 from relay.core.errors import NotAllowed, NotFound, Refused
@@ -20,7 +20,7 @@ Everywhere = Annotated[bool, Field(description="For all accounts; changing these
 
 
 class NewSuppression(Asked):
-    address: Annotated[str, Field(max_length=254)]
+    address: Annotated[str, Field(max_length=254), described(ADDRESS_PATTERN)]
     # A strict enumeration would not be read from its word.
     reason: Annotated[Reason, Field(strict=False)] = Reason.MANUAL
     note: Annotated[Line | None, Field(max_length=1000)] = None

@@ -13,15 +13,18 @@ from pathlib import Path
 from tests.installation import Installation, _listens, wait_for
 
 ROOT = Path(__file__).parents[2]
-OURS = "/v1/transactional/email|/v1/health"
+# The parts of a batch are refused one by one, in an answer of 200 that no description of the whole foresees.
+OURS = r"^/v1/(?!messages/batch)"
+#: a key that may do everything, or little of the description would be reached
+_SCOPES = ("--scope", "send", "--scope", "read", "--scope", "manage", "--scope", "admin")
 
 
 def check(directory: Path, examples: int, only: str = OURS) -> tuple[int, str]:
     """The exit code of schemathesis, and what it said."""
     with Installation(directory) as installation:
         assert installation.run("migrate").returncode == 0
-        key = installation.run("keys", "create").stdout.strip()
-        installation.start("api")
+        key = installation.run("keys", "create", *_SCOPES).stdout.strip()
+        door = installation.start("api")
         wait_for(lambda: _listens(installation.api_port), "the door's opening")
         done = subprocess.run(
             [
@@ -37,7 +40,8 @@ def check(directory: Path, examples: int, only: str = OURS) -> tuple[int, str]:
             text=True,
             timeout=3600,
         )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        faults = [line for line in door.output.splitlines() if '"fault"' in line]
+        return done.returncode, "\n".join([done.stdout, done.stderr, *faults])
 
 
 def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
