@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from api.manage.asking import BOX_PATTERN, Asked, Line, Moment, described
 from api.nomsa import attachments, extras
+from api.nomsa.request import HEADERS, METADATA
 from api.nomsa.spool import Spool
 from relay import policy
 from relay.config import ApiSettings
@@ -96,8 +97,8 @@ class NewMessage(Asked):
     html: Body | None = None
     text: Body | None = None
     attachments: Annotated[list[NewFile], Field(max_length=100)] = Field(default_factory=list)
-    headers: dict[str, str] = Field(default_factory=dict)
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    headers: Annotated[dict[str, str], WithJsonSchema(HEADERS)] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, Any], WithJsonSchema(METADATA)] = Field(default_factory=dict)
     tag: Annotated[Line | None, Field(min_length=1, max_length=255)] = None
     classification: Annotated[Classification | None, Field(strict=False)] = None
     send_at: Annotated[Moment | None, Field(description="At most 30 days ahead.")] = None

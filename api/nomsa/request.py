@@ -61,7 +61,7 @@ _SCALAR = {
         {"type": "null"},
     ]
 }
-_METADATA = {
+METADATA = {
     "type": "object",
     "maxProperties": MAX_METADATA_KEYS,
     "propertyNames": {"pattern": r"^[^\u0000-\u001f\u007f]{1,64}$"},
@@ -75,7 +75,7 @@ _PLAIN_HEADER = {
 }
 _STRUCTURED_HEADER = {"type": "string", "pattern": r"^[!-~](?:[ !-~]*[!-~])?$", "maxLength": 900}
 _NAMES = "Auto-Submitted|Precedence|Importance|Priority|Feedback-ID|Organization|Comments|Keywords"
-_HEADERS = {
+HEADERS = {
     "type": "object",
     "maxProperties": MAX_HEADERS,
     "patternProperties": {
@@ -117,8 +117,8 @@ def _fields() -> dict[str, Any]:
         "bcc": _COPIES,
         "disable_tracking": {"type": "boolean", "default": False},
         "text": _text(r"^[^\u0000]+$", None, "The same in plain text, for readers that show no HTML."),
-        "metadata": _METADATA,
-        "headers": _HEADERS,
+        "metadata": METADATA,
+        "headers": HEADERS,
     }
 
 
