@@ -226,7 +226,7 @@ def test_nodemailer(secure: Door, trusted: Path) -> None:
     replies = []
     for listener, implicit in ((0, "false"), (1, "true")):
         arguments = ["-", _port(secure, listener), implicit, secure.key, trusted]
-        replies += json.loads(_run(["node", *arguments], _NODEMAILER, cwd=folder))
+        replies += json.loads(_run([node.program(), *arguments], _NODEMAILER, cwd=folder))
     stored = secure.stored()
     assert sorted(replies) == sorted(f"250 2.0.0 queued as {mail['id']}" for mail in stored)
     assert len(stored) == 20
