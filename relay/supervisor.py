@@ -183,6 +183,10 @@ class Supervisor:
         if self._stopping:
             return
         if not self._complete and not place.ready:
+            if -code in {signal.SIGTERM, signal.SIGINT}:
+                # Meant for the whole group, and it has ended the child before we have heard of it.
+                self._stop(0)
+                return
             facts.child_failed(place.child.name, code)
             self._stop(128 - code if code < 0 else code or 1)
             return

@@ -54,6 +54,7 @@ def test_mails_share_a_connection_and_the_envelope_is_one_packet() -> None:
     with Sink() as sink:
         send(sink, outgoing("a@b.c", "d@e.f"), outgoing("g@h.i"), hostname="mx.test")
         assert sink.connections == 1
+        sink.wait_for(lambda: sink.bursts[-1] == ["QUIT"])
         assert [[line.partition(" ")[0] for line in burst] for burst in sink.bursts] == [
             ["EHLO"],
             ["MAIL", "RCPT", "RCPT", "DATA"],
