@@ -266,6 +266,6 @@ def test_memory_stays_flat_under_large_bodies() -> None:
     from tests.bench.push import run
 
     for statuses, _, before, most in run(10, 40 << 20, ("declared", "form")).values():
-    # On a busy machine one that goes on pushing may meet the closed connection before it has read the answer.
-    assert 413 in set(statuses) <= {413, 0}
+        # On a busy machine one that goes on pushing may meet the closed connection before it has read the answer.
+        assert 413 in set(statuses) <= {413, 0}
         assert most - before < 100 << 20
