@@ -15,6 +15,10 @@ from relay.embedded import EmbeddedValkey
 from relay.store import migrate
 from tests import services
 
+# Here, before the conftest of any folder below: whoever imports these first decides whether their assertions can
+# be read.
+pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
+
 #: where the processes of one run meet; pytest-xdist's inherit it
 _RUN = "PYTEST_SERVICES_RUN"
 
@@ -117,8 +121,6 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Here, before anything is collected: whoever imports these first decides whether their assertions can be read.
-    pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
     if not hasattr(config, "workerinput"):
         directory = services.short_directory("pb-pg-")
         directory.chmod(0o755)
