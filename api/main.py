@@ -20,10 +20,10 @@ from api.nomsa.bodies import Bodies
 from api.protocol import protocol
 from api.services import Services
 from relay import __version__
-from relay.config import ApiSettings
 from relay.core.errors import Misconfigured
 from relay.observe import facts
 from relay.process import DRAIN, Context
+from relay.sections import ApiSettings
 
 _BACKLOG = 2048
 #: seconds an idle connection is kept; longer than the 60 s of common load balancers, so that they close first

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from api.auth import Gate
 from api.idempotency import Once
 from api.nomsa.bodies import Bodies
-from relay.config import ApiSettings
 from relay.intake import Intake
 from relay.ratelimit import RateLimiter
+from relay.sections import ApiSettings
 from relay.store.database import Database
 
 

@@ -6,17 +6,14 @@ may be written as `env:NAME` or `file:/path` wherever a provider option is expec
 
 import os
 import re
-import socket
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
-    IPvAnyNetwork,
     PrivateAttr,
     SecretStr,
     ValidationError,
@@ -24,200 +21,33 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from relay.core.address import parse_mailbox
 from relay.core.errors import Misconfigured
-from relay.core.filetype import TYPES
-from relay.core.retry import Schedule
 from relay.core.routes import parse as parse_route
 from relay.core.routes import uses
-from relay.sections import LIMITS, Faults, ProviderLimits, RoutesSettings, Section
+from relay.sections import (
+    LIMITS,
+    MIB,
+    ApiSettings,
+    DatabaseSettings,
+    DeliverySettings,
+    DkimSettings,
+    Faults,
+    IngestSettings,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    NoticeSettings,
+    ProviderLimits,
+    ProviderName,
+    QueueSettings,
+    RetentionSettings,
+    RoutesSettings,
+    SmtpSettings,
+    TrackingSettings,
+)
 
 PREFIX = "PILLARBOX_"
 DEFAULT_FILE = "pillarbox.toml"
-
-Network = IPv4Network | IPv6Network
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Bytes = Annotated[int, Field(gt=0)]
-ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-
-MIB = 1024 * 1024
-
-
-def _mailbox(text: str) -> str:
-    parse_mailbox(text)
-    return text
-
-
-class DatabaseSettings(Section):
-    """Where the record is kept."""
-
-    #: `sqlite:///path` or `postgresql://user:password@host/name`; empty means SQLite in the data directory
-    url: SecretStr = SecretStr("")
-    #: connections per process on PostgreSQL
-    pool_size: int = Field(default=10, ge=1)
-
-
-class QueueSettings(Section):
-    """Where wake-ups go. Losing them costs seconds, never mail."""
-
-    #: `redis://`, `rediss://`, `valkey://` or `unix://`; empty means the embedded server of `pillarbox up`
-    url: SecretStr = SecretStr("")
-    namespace: str = "pillarbox"
-
-
-class ListenerSettings(Section):
-    """One address on which the SMTP door listens."""
-
-    host: str = "127.0.0.1"
-    port: Port = 2525
-    #: `starttls` needs a certificate to offer it; `implicit` is TLS from the first byte
-    tls: Literal["none", "starttls", "implicit"] = "starttls"
-    certificate: Path | None = None
-    key: Path | None = None
-    #: clients that may use AUTH without TLS
-    plain_auth_from: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-    #: clients that are served here; empty means all
-    allow_from: tuple[IPvAnyNetwork, ...] = ()
-    #: the account that clients in `allow_from` send for without AUTH, for devices that cannot log in
-    account: str = ""
-    #: load balancers that connect here and speak the PROXY protocol, version 1 or 2; empty means nobody does
-    proxy_from: tuple[IPvAnyNetwork, ...] = ()
-    #: connections of this listener at one time in one process; 0 means that only `smtp.max_connections` counts
-    max_connections: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ListenerSettings":
-        if self.tls == "implicit" and not (self.certificate and self.key):
-            raise ValueError('tls = "implicit" needs certificate and key')
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key belong together")
-        if self.account and not self.allow_from:
-            raise ValueError("account needs allow_from: whoever connects from there sends in its name")
-        if self.account and any(network.prefixlen == 0 for network in self.allow_from):
-            raise ValueError("account with an allow_from of the whole internet would be an open relay")
-        if self.proxy_from and self.tls == "implicit":
-            raise ValueError('proxy_from needs tls = "starttls" or "none": the PROXY header comes before TLS')
-        return self
-
-
-class SmtpSettings(Section):
-    """The SMTP door."""
-
-    listeners: tuple[ListenerSettings, ...] = (ListenerSettings(),)
-    #: how the door names itself; empty means this host's name
-    hostname: str = ""
-    max_size: Bytes = 25 * MIB  #: octets of one mail
-    max_recipients: int = Field(default=100, ge=1)
-    #: octets of one mail kept in memory; what is larger goes to a temporary file
-    spool_memory: Bytes = 256 * 1024
-    max_header: Bytes = 256 * 1024  #: octets of one header block
-    max_hops: int = Field(default=50, ge=1)  #: Received fields before a mail counts as looping
-    command_timeout: Seconds = 300
-    data_timeout: Seconds = 120  #: without a single octet arriving
-    #: octets per second below which an upload is cut, on average and once it has lasted `data_timeout`
-    min_data_rate: int = Field(default=100, ge=0)
-    #: connections at one time in one process: in all, of one address, and of one account (0: any number)
-    max_connections: int = Field(default=1000, ge=1)
-    max_connections_per_address: int = Field(default=200, ge=0)
-    max_connections_per_account: int = Field(default=500, ge=0)
-    max_errors: int = Field(
-        default=10, ge=1
-    )  #: refusals before a client is cut off; 20 times that after AUTH
-    max_idle_commands: int = Field(default=100, ge=1)  #: such as NOOP and RSET, between two mails
-    max_transactions: int = Field(default=10_000, ge=1)  #: mails over one connection
-    auth_delay: float = Field(default=0.5, ge=0, le=10)  #: seconds before a failed login is answered, growing
-    #: failed logins before an address, or a user name, is locked, and for how many seconds
-    max_auth_failures: int = Field(default=20, ge=1)
-    auth_lock: Seconds = 900
-    #: seconds the process may lag behind its work before new clients are asked to come back later
-    max_lag: Seconds = 5
-    processes: int = Field(default=1, ge=1, le=64)
-
-    @property
-    def name(self) -> str:
-        return self.hostname or socket.gethostname() or "localhost"
-
-
-class AttachmentSettings(Section):
-    """What may be attached to mail that comes by REST."""
-
-    max_count: int = Field(default=0, ge=0)  #: files of one mail; 0 means any number
-    max_file: int = Field(default=0, ge=0)  #: octets of one file; 0 means that only the total counts
-    max_total: Bytes = 10 * MIB  #: octets of all files of one mail
-    #: extensions in lower case; contents that are recognisably of another type are refused all the same
-    types: tuple[str, ...] = TYPES
-    #: refuse files in mail that goes out under the default sender
-    need_own_sender: bool = False
-
-
-class ApiSettings(Section):
-    """The REST door."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    #: octets of one request; a body beyond it is answered 413 before it is read
-    max_request: Bytes = 16 * MIB
-    max_body: Bytes = MIB  #: octets of the contract's `body` field
-    #: the sender of mail that names none, for accounts without an address of their own; any account may use it
-    default_from: Annotated[str, AfterValidator(_mailbox)] = "Pillarbox <noreply@localhost>"
-    #: octets of one request kept in memory; what is larger goes to a temporary file
-    spool_memory: Bytes = 64 * 1024
-    attachments: AttachmentSettings = AttachmentSettings()
-    processes: int = Field(default=1, ge=1, le=64)
-
-
-class LimitSettings(Section):
-    """How much an account may do. Counted in the queue server, for all processes together."""
-
-    #: requests to send per second and account; 0 means any number. A key may have a limit of its own.
-    sends_per_second: int = Field(default=10, ge=0)
-
-
-class LogSettings(Section):
-    """What the processes say on standard error."""
-
-    format: Literal["auto", "json", "console"] = "auto"  #: auto: console on a terminal, else JSON
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    addresses: Literal["masked", "full"] = "masked"
-
-
-class DkimSettings(Section):
-    """A key with which mail from a domain and its subdomains is signed."""
-
-    domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
-    selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
-    key_file: Path  #: PEM, unencrypted: RSA of 2048 bits or more, or Ed25519
-
-
-class RetrySettings(Section):
-    """When deferred mail is tried again; see `relay.core.retry`."""
-
-    delays: tuple[Seconds, ...] = tuple(Schedule().delays)
-    give_up_after: Seconds = Schedule().give_up_after
-    jitter: float = Field(default=Schedule().jitter, ge=0, lt=1)
-
-    def schedule(self) -> Schedule:
-        return Schedule(self.delays, self.give_up_after, self.jitter)
-
-
-class DeliverySettings(Section):
-    """The workers."""
-
-    processes: int = Field(default=1, ge=1, le=64)
-    #: mails in flight in one worker process
-    concurrency: int = Field(default=256, ge=1)
-    #: of these, kept free for the urgent lane
-    urgent_reserve: int = Field(default=32, ge=0)
-    #: octets of mail bodies in memory in one worker process
-    memory: Bytes = 256 * MIB
-    #: seconds after which a silent worker's mail is given to another
-    lease: Seconds = 30
-    #: crashes of a worker with the same mail in hand before that mail is taken out of the queue
-    poison_after: int = Field(default=3, ge=1)
-    retry: RetrySettings = RetrySettings()
-    #: what an unclear outcome means: try again (a double is possible) or leave it to a human
-    ambiguous: Literal["at_least_once", "at_most_once"] = "at_least_once"
 
 
 class Settings(BaseSettings):
@@ -247,6 +77,13 @@ class Settings(BaseSettings):
     dkim: tuple[DkimSettings, ...] = ()
     #: encrypts the DKIM keys of the database; as `env:NAME` or `file:/path`
     dkim_passphrase: SecretStr = SecretStr("")
+    #: how the world reaches the REST door, for links in mail and for vendors' webhooks: `https://mail.example.org`
+    public_url: str = ""
+    ingest: IngestSettings = IngestSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    webhooks: NoticeSettings = NoticeSettings()
+    retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
     _source: Path | None = PrivateAttr(default=None)
 
     @classmethod

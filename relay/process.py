@@ -16,6 +16,7 @@ from relay.policy import Authenticator, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
 from relay.ratelimit import RateLimiter
 from relay.signing import Signer
+from relay.store import secrets
 from relay.store.database import Database, open_database
 
 #: seconds a process may take to finish what it has in hand after it was told to stop
@@ -48,6 +49,10 @@ class Context:
             per_second=self.settings.limits.sends_per_second,
             namespace=self.settings.queue.namespace,
         )
+
+    async def secret(self) -> bytes:
+        """The installation's own secret, which signs return paths and links; see `relay.core.seal`."""
+        return await secrets.load(self.database)
 
     def authenticator(self) -> Authenticator:
         return Authenticator(self.database)

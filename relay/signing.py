@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from relay.config import DkimSettings
 from relay.core import dkim
 from relay.core.address import domain_of
 from relay.core.errors import Misconfigured
 from relay.core.message import Submission
 from relay.observe import facts
+from relay.sections import DkimSettings
 from relay.store import dkim as dkim_store
 from relay.store.database import Database
 

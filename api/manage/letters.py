@@ -14,7 +14,6 @@ from api.nomsa import attachments, extras
 from api.nomsa.request import HEADERS, METADATA
 from api.nomsa.spool import Spool
 from relay import policy
-from relay.config import ApiSettings
 from relay.core.address import InvalidAddress, normalise, parse_mailbox
 from relay.core.clock import now
 from relay.core.compose import Letter, compose
@@ -22,6 +21,7 @@ from relay.core.errors import Refused
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Classification, Door
+from relay.sections import ApiSettings
 
 MAX_RECIPIENTS = 100
 #: how far ahead a mail may be handed in

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.nomsa.spool import Spool, Upload
-from relay.config import AttachmentSettings
 from relay.core import filename, filetype
 from relay.core.compose import File
 from relay.core.errors import AttachmentFormat, TooLarge, UnsupportedFile
+from relay.sections import AttachmentSettings
 
 _BLOCK = 256 * 1024
 _BLANKS = str.maketrans("", "", " \t\r\n")

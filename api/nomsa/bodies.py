@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from api.nomsa.forms import FormReader, boundary_of
 from api.nomsa.spool import Slice, Spool
-from relay.config import ApiSettings
 from relay.core.errors import Malformed, Refused
+from relay.sections import ApiSettings
 
 #: octets of a JSON or urlencoded body, the reference server's limit for what it reads at all
 MAX_WHOLE = 10 * 1024 * 1024

@@ -4,8 +4,8 @@ from typing import Any
 
 from api.nomsa.extras import MAX_HEADER, MAX_HEADERS, MAX_METADATA_KEYS
 from api.nomsa.fields import MAX_COPIES, MAX_FROM, MAX_SUBJECT, MAX_TAG
-from relay.config import AttachmentSettings
 from relay.core.status import Classification
+from relay.sections import AttachmentSettings
 
 # International and quoted addresses are taken too; a pattern with all of them would say less to a reader.
 _ATOM = "[A-Za-z0-9_+=-]{1,20}"

@@ -27,6 +27,10 @@ class EventKind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     SWITCHED = "switched"  #: routing went on to another provider
     CANCELLED = "cancelled"
+    HELD = "held"  #: an operator, or a rule, stopped it for now
+    RELEASED = "released"
+    RESENT = "resent"  #: put into the queue again by hand
+    EXPIRED = "expired"  #: its time was over before it left
     UNKNOWN = "unknown"
 
 

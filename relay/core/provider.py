@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from relay.core.bounce import Bounce
+from relay.core.event import EventKind
 from relay.core.reply import Reply
 
 
@@ -200,26 +202,60 @@ class WebhookRequest:
     query: str
     headers: Mapping[str, str]  #: names in lower case
     body: bytes
+    at: datetime  #: when it came
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One event as a provider told it, before we know which of our recipients it is about."""
+    """One event as it was told, by a provider, a bounce mail or a tracking link, before we know whose it is.
 
-    kind: str
-    at: datetime
-    token: str | None
-    ref: str | None
-    recipient: str | None
+    `token` is ours and came back; `ref` is the provider's id of the mail. Either finds the message, and
+    `recipient` the address among its recipients where the token does not name one.
+    """
+
+    kind: EventKind
+    at: datetime  #: when it happened, not when we heard of it
+    token: str | None = None
+    ref: str | None = None
+    recipient: str | None = None
+    #: the teller's own id of the event, equal when it is told twice; without it what it says is compared
+    key: str | None = None
+    reply: Reply | None = None
+    bounce: Bounce | None = None
+    #: more, under the names of the field: url, ip, user_agent, machine, feedback_type, mta, list
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    #: what was told, as it was told
     original: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAnswer:
+    """What a vendor has to be told at once, where that is not an empty 200."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain"
 
 
 @runtime_checkable
 class WebhookSource(Protocol):
-    """Add-on, found by type: a provider that reports by webhook."""
+    """Add-on, found by type: a provider that reports by webhook.
 
-    def parse_webhook(self, request: WebhookRequest) -> Sequence[Report]:
-        """Verify, then read. Raises `NotAuthentic` before anything of the body is believed."""
+    The door calls `receive` while the vendor waits, stores the request and answers; a worker calls `read` later.
+    """
+
+    async def receive(self, request: WebhookRequest) -> WebhookAnswer | None:
+        """Verify the request over its bytes. Raises `NotAuthentic` before anything of it is believed.
+
+        None means that it is to be stored and answered 200; an answer means that it was a handshake and is over.
+        Does no network I/O beyond what the vendor's scheme demands (a certificate, a confirmation).
+        """
+        ...
+
+    def read(self, request: WebhookRequest) -> Sequence[Report]:
+        """What a verified request tells. An event that cannot be read becomes a report of kind `unknown` with its
+        original; it does not keep the others of its batch from being read. Does no I/O.
+        """
         ...
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from relay.config import DeliverySettings
 from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.core.event import EventKind
@@ -18,6 +17,7 @@ from relay.delivery.plan import Part, Planner, guarded, outgoing_of
 from relay.delivery.ways import Fleet, Way
 from relay.observe import facts as log
 from relay.routing import Block, History, Plan, Why, is_fault
+from relay.sections import DeliverySettings
 from relay.store import deliveries
 from relay.store.database import Database
 from relay.store.deliveries import Claim, ClaimedMail, HandBack, Settlement

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from relay.config import DeliverySettings
 from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.core.status import MAIL_LANES, Lane
@@ -21,6 +20,7 @@ from relay.delivery.capacity import Slots
 from relay.delivery.dispatch import LINGER, Dispatcher
 from relay.delivery.ways import Fleet, Setup
 from relay.observe import facts
+from relay.sections import DeliverySettings
 from relay.store import deliveries
 from relay.store.database import Database
 from relay.store.deliveries import Claim

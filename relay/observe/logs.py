@@ -8,9 +8,9 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from relay.config import LogSettings
 from relay.observe import facts
 from relay.observe.lines import Lines, Ordered
+from relay.sections import LogSettings
 
 _current_role = ""
 #: without the values of local variables, among which keys and mail would be

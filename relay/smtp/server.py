@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from relay.capacity import Space
-from relay.config import ListenerSettings, Settings
+from relay.config import Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import facts
 from relay.policy import Authenticator, Suppressions
 from relay.process import Context, queue_url
+from relay.sections import ListenerSettings
 from relay.smtp import service as shared
 from relay.smtp.certificate import Certificate
 from relay.smtp.connection import HANDSHAKE, Connection

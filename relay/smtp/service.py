@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from relay.capacity import Space
-from relay.config import ListenerSettings, SmtpSettings
 from relay.core.identity import Identity, inside
 from relay.core.message import Accepted, Submission
 from relay.observe import facts
 from relay.observe.sparing import Sparing
+from relay.sections import ListenerSettings, SmtpSettings
 from relay.smtp import replies
 from relay.smtp.data import Limits
 from relay.throttle import Throttle, block

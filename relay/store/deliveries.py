@@ -17,6 +17,7 @@ from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import MAIL_LANES, State, Status, advance
 from relay.store import tables as t
+from relay.store import timeline
 from relay.store.types import BigInt, Instant
 
 
@@ -306,7 +307,7 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
             )
     if recipients:
         connection.execute(_SETTLE_RECIPIENT, recipients)
-        connection.execute(t.event.insert(), events)
+        timeline.add(connection, events, {s.claim.message_id: s.claim.account_id for s in settlements})
     if messages:
         connection.execute(_SETTLE_MESSAGE, messages)
     return stale

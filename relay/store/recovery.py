@@ -9,6 +9,7 @@ from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import State
 from relay.store import tables as t
+from relay.store import timeline
 from relay.store.types import Instant
 
 _NOW = sa.bindparam("b_now", type_=Instant())
@@ -95,15 +96,20 @@ def recover(
             lease_until=sa.null(),
             updated_at=now,
         )
-        .returning(t.recipient.c.id, t.recipient.c.message_id, t.recipient.c.crashes, t.recipient.c.state)
+        .returning(
+            t.recipient.c.id,
+            t.recipient.c.message_id,
+            t.recipient.c.account_id,
+            t.recipient.c.crashes,
+            t.recipient.c.state,
+        )
     )
-    found = [
-        Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED)
-        for row in connection.execute(statement)
-    ]
+    rows = connection.execute(statement).all()
+    found = [Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED) for row in rows]
+    accounts = {row.message_id: row.account_id for row in rows}
     if found:
-        connection.execute(
-            t.event.insert(),
+        timeline.add(
+            connection,
             [
                 {
                     "id": new_id(),
@@ -115,5 +121,6 @@ def recover(
                 }
                 for one in found
             ],
+            accounts,
         )
     return found

@@ -12,8 +12,9 @@ from relay.core.errors import Conflict
 from relay.core.event import EventKind
 from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.status import State, Status
-from relay.store import messages
+from relay.store import messages, timeline
 from relay.store import tables as t
+from relay.store.tables.mail import FAILED
 
 _FAILED = frozenset({Status.UNSENT, Status.BOUNCED, Status.COMPLAINT})
 _LAST = made_at(MAX_ID) - timedelta(seconds=1)
@@ -53,7 +54,7 @@ def search(connection: sa.Connection, account_id: int, wanted: Search) -> tuple[
         statement = statement.where(m.status == wanted.status)
         if wanted.status in _FAILED:
             # SQLite uses the index of the failed ones only where a query has its very words.
-            statement = statement.where(sa.text(t.FAILED))
+            statement = statement.where(sa.text(FAILED))
     if wanted.tag is not None:
         statement = statement.where(m.tag == wanted.tag)
     if wanted.error_code is not None:
@@ -123,7 +124,7 @@ def cancel(connection: sa.Connection, account_id: int, identifier: int) -> int |
         }
         for row in taken
     ]
-    connection.execute(t.event.insert(), events)
+    timeline.add(connection, events, {identifier: account_id})
     if any(row.position == 0 for row in taken):
         shown = t.message.update().where(t.message.c.id == identifier)
         connection.execute(shown.values(status=Status.UNSENT, updated_at=moment))

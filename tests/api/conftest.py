@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from api.main import build
-from relay.config import DatabaseSettings, LimitSettings, Settings
+from relay.config import Settings
 from relay.core.identity import Identity
 from relay.process import Context
 from relay.queue import NoQueue
+from relay.sections import DatabaseSettings, LimitSettings
 from relay.store import accounts
 from relay.store.database import Database, open_database
 

@@ -9,8 +9,8 @@ import pytest
 import structlog.testing
 
 from api.main import listen
-from relay.config import ApiSettings
 from relay.core.errors import Misconfigured, RateLimited, Unavailable
+from relay.sections import ApiSettings
 from tests.api.conftest import EMAILS, Door, refused
 
 UNAUTHENTICATED = "Unauthenticated request. Please try again with correct authentication"

@@ -25,11 +25,12 @@ SIZES = {4096: 6000, 50 * 1024: 3000, 1024 * 1024: 300}
 
 
 async def _serve_ours(port: int, processes: int) -> None:
-    from relay.config import ListenerSettings, LogSettings, Settings, SmtpSettings
+    from relay.config import Settings
     from relay.core.clock import now
     from relay.core.identity import Identity
     from relay.core.message import Accepted, Submission
     from relay.observe import logs
+    from relay.sections import ListenerSettings, LogSettings, SmtpSettings
     from relay.smtp.server import Server
 
     logs.configure(LogSettings(level="warning"), role="smtp")

@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from relay.config import DkimSettings
 from relay.core.dkim import BodyHash
 from relay.core.errors import Misconfigured
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.status import Door
+from relay.sections import DkimSettings
 from relay.signing import Signer, load
 
 HEAD = (

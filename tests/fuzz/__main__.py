@@ -37,8 +37,8 @@ def make(rng: random.Random, words: list[bytes]) -> bytes:
 
 
 def _be_quiet() -> None:
-    from relay.config import LogSettings
     from relay.observe import logs
+    from relay.sections import LogSettings
 
     logs.configure(LogSettings(level="error"), role="fuzz")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from relay.config import ListenerSettings, SmtpSettings
 from relay.core import controls, mime
 from relay.core.address import InvalidAddress, normalise, parse_mailboxes
 from relay.core.clock import now
@@ -18,6 +17,7 @@ from relay.core.dkim import BodyHash
 from relay.core.errors import BadMessage, Refused, Unauthenticated
 from relay.core.identity import Identity
 from relay.core.message import Accepted, Submission
+from relay.sections import ListenerSettings, SmtpSettings
 from relay.smtp import proxy
 from relay.smtp.connection import Connection
 from relay.smtp.data import ChunkReader, DataReader, Limits

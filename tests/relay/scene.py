@@ -9,10 +9,10 @@ import sys
 import threading
 from pathlib import Path
 
-from relay.config import LogSettings
 from relay.core.errors import Misconfigured
 from relay.embedded import EmbeddedValkey
 from relay.observe import logs
+from relay.sections import LogSettings
 from relay.supervisor import Child, Supervisor
 
 

@@ -279,7 +279,7 @@ def test_a_server_that_cannot_start_says_why(data_dir):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from relay.config import LogSettings
+from relay.sections import LogSettings
 from relay.embedded import EmbeddedValkey
 from relay.observe import logs
 logs.configure(LogSettings(), role="test")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from relay.config import ListenerSettings, Settings, SmtpSettings
+from relay.config import Settings
+from relay.sections import ListenerSettings, SmtpSettings
 from tests.smtp.door import Door, running
 
 

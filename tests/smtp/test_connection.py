@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from relay.config import ListenerSettings, Settings
+from relay.config import Settings
 from relay.core.errors import Misconfigured
+from relay.sections import ListenerSettings
 from relay.smtp.server import Server
 from tests.smtp.door import ANYBODY, Door, Gate, running
 

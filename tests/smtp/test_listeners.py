@@ -16,9 +16,9 @@ import pytest
 import trustme
 
 from relay.capacity import Space
-from relay.config import ListenerSettings, SmtpSettings
 from relay.core.errors import Full
 from relay.observe.sparing import Sparing
+from relay.sections import ListenerSettings, SmtpSettings
 from tests.installation import Installation, wait_for
 from tests.smtp.door import Door
 
@@ -285,8 +285,8 @@ def test_refusals_are_logged_with_measure() -> None:
 def test_a_client_cannot_fill_the_log(
     open_door: Callable[..., Door], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from relay.config import LogSettings
     from relay.observe import logs
+    from relay.sections import LogSettings
 
     logs.configure(LogSettings(format="json"), role="smtp")
     door = open_door(max_errors=1000)

@@ -251,8 +251,8 @@ def test_suppressed_recipients_are_refused_alone(door: Door) -> None:
 def test_no_key_reaches_a_log_line(
     open_door: Callable[..., Door], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from relay.config import LogSettings
     from relay.observe import logs
+    from relay.sections import LogSettings
 
     logs.configure(LogSettings(format="json", level="debug"), role="smtp")
     door = open_door()

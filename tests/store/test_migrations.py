@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from relay.core.errors import Misconfigured, Unavailable
-from relay.store import migrate, tables
+from relay.store import migrate, tables, types
 from relay.store.database import Database, open_database
 from tests.services import Postgres
 
@@ -207,8 +207,8 @@ def test_draft_finds_nothing_to_do_and_writes_what_was_added(monkeypatch, tmp_pa
     added = sa.Table(
         "pigeon",
         tables.metadata,
-        sa.Column("id", tables.BigInt, primary_key=True),
-        sa.Column("at", tables.Instant),
+        sa.Column("id", types.BigInt, primary_key=True),
+        sa.Column("at", types.Instant),
     )
     try:
         path = migrate.draft("a pigeon")

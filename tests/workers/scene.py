@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from providers.memory import Memory
-from relay.config import DeliverySettings
 from relay.core import routes
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.provider import Provider
@@ -15,7 +14,7 @@ from relay.core.status import Door
 from relay.delivery.engine import Engine
 from relay.delivery.ways import Setup
 from relay.routing import Router, Rule, Tolerance
-from relay.sections import ProviderLimits, RuleSettings
+from relay.sections import DeliverySettings, ProviderLimits, RuleSettings
 from relay.store import accounts, messages
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored

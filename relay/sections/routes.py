@@ -1,26 +1,13 @@
 """Settings of providers and routes: limits that any provider may have, rules, and when to switch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from relay.core import limits, routes
-
-
-class Section(BaseModel):
-    """A table of the file. A key nobody knows is an error: a typo must not become a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Faults(ValueError):
-    """Faults that lie between tables, each with the path of the key that it is about."""
-
-    def __init__(self, found: Iterable[tuple[tuple[str, ...], str]]) -> None:
-        self.found = tuple(found)
-        super().__init__("; ".join(f"{'.'.join(path)}: {reason}" for path, reason in self.found))
+from relay.sections.base import Section
 
 
 def _expression(text: str) -> str:

@@ -1,8 +1,4 @@
-"""The record: SQLModel tables. What a row means is said here; how it is reached, in the modules beside.
-
-Hot paths use Core statements on `Model.__table__`; the models serve administration. Enumerations are stored as
-their words. There are no relationships: every read names what it reads.
-"""
+"""The mail: messages, their bytes, their recipients, and what happened to them."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,79 +6,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.core.clock import now
-from relay.core.ids import new_id
+from relay.store.tables.base import own_id, ref
 from relay.store.types import BigInt, Instant, Json
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-SQLModel.metadata.naming_convention = NAMING
-
-
-def _id() -> Any:
-    return Field(
-        default_factory=new_id, primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False}
-    )
-
-
-def _ref(target: str, *, nullable: bool = False, index: bool = False) -> Any:
-    return Field(
-        default=None,
-        sa_type=BigInt,
-        foreign_key=target,
-        nullable=nullable,
-        index=index,
-    )
-
-
-class Account(SQLModel, table=True):
-    """A customer of the relay: owns keys, senders and messages."""
-
-    __tablename__: ClassVar[str] = "account"
-
-    id: int = _id()
-    name: str = Field(max_length=64, unique=True)
-    email: str | None = Field(default=None, max_length=255)  #: reply-to where a message has none
-    created_at: datetime = Field(default_factory=now, sa_type=Instant)
-    disabled_at: datetime | None = Field(default=None, sa_type=Instant)  #: since when its keys do not work
-
-
-class Sender(SQLModel, table=True):
-    """What an account may send as: an address, a domain (`example.org`), or `*` for anything."""
-
-    __tablename__: ClassVar[str] = "sender"
-    __table_args__ = (sa.UniqueConstraint("account_id", "pattern"),)
-
-    id: int = _id()
-    account_id: int = _ref("account.id")
-    pattern: str = Field(max_length=255)
-    created_at: datetime = Field(default_factory=now, sa_type=Instant)
-
-
-class ApiKey(SQLModel, table=True):
-    """A bearer key and SMTP password. Only its SHA-256 is kept: the key itself is 264 random bits."""
-
-    __tablename__: ClassVar[str] = "api_key"
-
-    id: int = _id()
-    account_id: int = _ref("account.id", index=True)
-    digest: str = Field(max_length=64, unique=True)
-    last_five: str = Field(max_length=5)
-    label: str = Field(default="", max_length=255)
-    scopes: list[str] | None = Field(default=None, sa_type=Json)
-    created_at: datetime = Field(default_factory=now, sa_type=Instant)
-    expires_at: datetime | None = Field(default=None, sa_type=Instant)
-    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
-    networks: list[str] | None = Field(default=None, sa_type=Json)  #: CIDR; None allows any address
-    rate_limit: int | None = None  #: sends per second; None means the installation's
-    daily_quota: int | None = None  #: sends per day (UTC); None means no end
-    last_used_at: datetime | None = Field(default=None, sa_type=Instant)  #: to the minute
-
 
 #: the few messages an operator looks for. SQLite uses an index of a part only where a query repeats its words.
 FAILED = "status IN ('UNSENT', 'BOUNCED', 'COMPLAINT')"
@@ -125,8 +50,8 @@ class Message(SQLModel, table=True):
         ),
     )
 
-    id: int = _id()
-    account_id: int = _ref("account.id")
+    id: int = own_id()
+    account_id: int = ref("account.id")
     key_id: int | None = Field(default=None, sa_type=BigInt)
     door: str = Field(max_length=8)
     lane: str = Field(max_length=8)
@@ -218,8 +143,8 @@ class Recipient(SQLModel, table=True):
         ),
     )
 
-    id: int = _id()
-    message_id: int = _ref("message.id")
+    id: int = own_id()
+    message_id: int = ref("message.id")
     account_id: int = Field(sa_type=BigInt)
     position: int  #: 0 is the primary recipient
     address: str = Field(max_length=255)
@@ -257,8 +182,8 @@ class EventRow(SQLModel, table=True):
         ),
     )
 
-    id: int = _id()
-    message_id: int = _ref("message.id")
+    id: int = own_id()
+    message_id: int = ref("message.id")
     recipient_id: int | None = Field(default=None, sa_type=BigInt)
     kind: str = Field(max_length=16)
     at: datetime = Field(sa_type=Instant)
@@ -267,33 +192,6 @@ class EventRow(SQLModel, table=True):
     reply: str | None = Field(default=None, sa_type=sa.Text)
     detail: dict[str, Any] | None = Field(default=None, sa_type=Json)
     dedupe: str | None = Field(default=None, max_length=200)
-
-
-class Suppression(SQLModel, table=True):
-    """An address that is not written to: by one account, or by nobody where `account_id` is empty."""
-
-    __tablename__: ClassVar[str] = "suppression"
-    __table_args__ = (
-        sa.UniqueConstraint("account_id", "address"),
-        sa.Index("ix_suppression_account_id_id", "account_id", "id"),
-        # Both databases hold every NULL for different from every other.
-        sa.Index(
-            "uq_suppression_everywhere",
-            "address",
-            unique=True,
-            sqlite_where=sa.text("account_id IS NULL"),
-            postgresql_where=sa.text("account_id IS NULL"),
-        ),
-    )
-
-    id: int = _id()
-    account_id: int | None = _ref("account.id", nullable=True)
-    address: str = Field(max_length=255)  #: in lower case
-    reason: str = Field(max_length=16)
-    source: str = Field(max_length=64)  #: who put it there: `api`, `cli`, a provider's name
-    note: str | None = Field(default=None, max_length=1000)
-    created_at: datetime = Field(default_factory=now, sa_type=Instant)
-    expires_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class IdempotencyRow(SQLModel, table=True):
@@ -312,89 +210,3 @@ class IdempotencyRow(SQLModel, table=True):
     status: int | None = None  #: of the HTTP answer
     answer: bytes | None = None
     expires_at: datetime = Field(sa_type=Instant, index=True)
-
-
-class LeaderLease(SQLModel, table=True):
-    """Which process does a job that only one may do, such as the clock's."""
-
-    __tablename__: ClassVar[str] = "leader_lease"
-
-    name: str = Field(primary_key=True, max_length=32)
-    owner: str = Field(max_length=64)
-    until: datetime = Field(sa_type=Instant)
-
-
-class ProviderState(SQLModel, table=True):
-    """What all workers share about one provider: the operator's word on it, and its circuit.
-
-    `openings` counts how often in a row the circuit opened. A worker that holds the probe (until `probe_until`)
-    may try one mail while it is open.
-    """
-
-    __tablename__: ClassVar[str] = "provider_state"
-
-    name: str = Field(primary_key=True, max_length=64)
-    mode: str = Field(default="active", max_length=10)
-    mode_at: datetime | None = Field(default=None, sa_type=Instant)
-    circuit: str = Field(default="closed", max_length=10)
-    circuit_at: datetime | None = Field(default=None, sa_type=Instant)
-    open_until: datetime | None = Field(default=None, sa_type=Instant)
-    openings: int = 0
-    reason: str | None = Field(default=None, sa_type=sa.Text)
-    probe_owner: str | None = Field(default=None, max_length=64)
-    probe_until: datetime | None = Field(default=None, sa_type=Instant)
-
-
-class ProviderUsage(SQLModel, table=True):
-    """How much of a quota's window is used up, or set aside by a worker. `period` is such as `day 2026-01-31`."""
-
-    __tablename__: ClassVar[str] = "provider_usage"
-
-    provider: str = Field(primary_key=True, max_length=64)
-    period: str = Field(primary_key=True, max_length=32)
-    used: int = Field(sa_type=BigInt)
-
-
-class WorkerRow(SQLModel, table=True):
-    """A worker that is alive, and how much it has in hand at which provider."""
-
-    __tablename__: ClassVar[str] = "worker"
-
-    owner: str = Field(primary_key=True, max_length=64)
-    seen_at: datetime = Field(sa_type=Instant, index=True)
-    in_hand: dict[str, int] = Field(sa_type=Json)
-    providers: list[str] = Field(sa_type=Json)
-    config: str = Field(default="", max_length=64)  #: digest of the providers and routes it works with
-
-
-class DkimKey(SQLModel, table=True):
-    """A key that outgoing mail of a domain is signed with. `private_key` is PEM encrypted with `dkim_passphrase`."""
-
-    __tablename__: ClassVar[str] = "dkim_key"
-    __table_args__ = (sa.UniqueConstraint("domain", "selector"),)
-
-    id: int = _id()
-    domain: str = Field(max_length=255)
-    selector: str = Field(max_length=63)
-    private_key: str = Field(sa_type=sa.Text)
-    record: str = Field(sa_type=sa.Text)  #: what DNS has to say at `selector._domainkey.domain`
-    created_at: datetime = Field(default_factory=now, sa_type=Instant)
-
-
-#: Table objects for Core statements, under the names they are read by.
-account = Account.__table__  # type: ignore[attr-defined]
-sender = Sender.__table__  # type: ignore[attr-defined]
-api_key = ApiKey.__table__  # type: ignore[attr-defined]
-message = Message.__table__  # type: ignore[attr-defined]
-body = Body.__table__  # type: ignore[attr-defined]
-params = Params.__table__  # type: ignore[attr-defined]
-recipient = Recipient.__table__  # type: ignore[attr-defined]
-event = EventRow.__table__  # type: ignore[attr-defined]
-suppression = Suppression.__table__  # type: ignore[attr-defined]
-idempotency = IdempotencyRow.__table__  # type: ignore[attr-defined]
-leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
-provider_state = ProviderState.__table__  # type: ignore[attr-defined]
-provider_usage = ProviderUsage.__table__  # type: ignore[attr-defined]
-worker = WorkerRow.__table__  # type: ignore[attr-defined]
-dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
-metadata = SQLModel.metadata

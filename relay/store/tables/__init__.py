@@ -1,0 +1,51 @@
+"""The record: SQLModel tables. What a row means is said in these modules; how it is reached, in those beside.
+
+Hot paths use Core statements on the table objects named at the end; the models serve administration. Enumerations
+are stored as their words. There are no relationships: every read names what it reads.
+"""
+
+from sqlmodel import SQLModel
+
+from relay.store.tables.mail import (
+    Body,
+    EventRow,
+    IdempotencyRow,
+    Message,
+    Params,
+    Recipient,
+)
+from relay.store.tables.operation import (
+    LeaderLease,
+    ProviderState,
+    ProviderUsage,
+    WorkerRow,
+)
+from relay.store.tables.people import (
+    Account,
+    ApiKey,
+    DkimKey,
+    Sender,
+    Suppression,
+)
+from relay.store.tables.secrets import (
+    SecretRow,
+)
+
+#: Table objects for Core statements, under the names they are read by.
+account = Account.__table__  # type: ignore[attr-defined]
+sender = Sender.__table__  # type: ignore[attr-defined]
+api_key = ApiKey.__table__  # type: ignore[attr-defined]
+message = Message.__table__  # type: ignore[attr-defined]
+body = Body.__table__  # type: ignore[attr-defined]
+params = Params.__table__  # type: ignore[attr-defined]
+recipient = Recipient.__table__  # type: ignore[attr-defined]
+event = EventRow.__table__  # type: ignore[attr-defined]
+suppression = Suppression.__table__  # type: ignore[attr-defined]
+idempotency = IdempotencyRow.__table__  # type: ignore[attr-defined]
+leader_lease = LeaderLease.__table__  # type: ignore[attr-defined]
+provider_state = ProviderState.__table__  # type: ignore[attr-defined]
+provider_usage = ProviderUsage.__table__  # type: ignore[attr-defined]
+worker = WorkerRow.__table__  # type: ignore[attr-defined]
+dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
+secret = SecretRow.__table__  # type: ignore[attr-defined]
+metadata = SQLModel.metadata
