@@ -14,11 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from relay.core.errors import Misconfigured, Unavailable
 
@@ -27,6 +27,8 @@ P = ParamSpec("P")
 Work = Callable[Concatenate[sa.Connection, P], T]
 
 _READERS = 4
+#: seconds that closing waits for transactions in hand
+_PATIENCE = 30.0
 
 
 class Database(ABC):
@@ -207,4 +209,11 @@ class PostgresDatabase(Database):
         return await self.write(work, *args, **kwargs)
 
     async def close(self) -> None:
+        # Disposing forgets connections that are in use, and nobody would close them when they come back. The pool
+        # is asked, and not our own calls: it also knows of those that a cancelled call left behind.
+        pool = cast("QueuePool", self._engine.pool)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while pool.checkedout():
+                    await asyncio.sleep(0.005)
         await self._engine.dispose()

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--limit", type=int, default=0, help="sends per second; 0 asks no queue server")
     options = parser.parse_args()
-    wrk = debian.tool("wrk")
+    wrk = debian.tool("wrk", "wrk", "libluajit-5.1-2")
     with tempfile.TemporaryDirectory(prefix="pb-rest-") as directory:
         script = Path(directory, "post.lua")
         script.write_text(_POST)
