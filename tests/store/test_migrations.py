@@ -62,8 +62,10 @@ def definitions(connection: sa.Connection) -> list[tuple[str, ...]]:
 
 
 def normal(ddl: str) -> str:
-    """DDL with its clauses in one order: a constraint's place among the columns means nothing."""
-    head, _, clauses = " ".join(ddl.split()).partition("(")
+    """DDL with its clauses in one order: a constraint's place among the columns means nothing, nor do the quotes
+    that SQLite puts around the name of a table that was rebuilt.
+    """
+    head, _, clauses = " ".join(ddl.replace('"', "").split()).partition("(")
     return head + "(" + "|".join(sorted(part.strip(" )") for part in clauses.split(", ")))
 
 

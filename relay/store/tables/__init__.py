@@ -30,6 +30,9 @@ from relay.store.tables.people import (
 from relay.store.tables.secrets import (
     SecretRow,
 )
+from relay.store.tables.streams import (
+    StreamRow,
+)
 
 #: Table objects for Core statements, under the names they are read by.
 account = Account.__table__  # type: ignore[attr-defined]
@@ -48,4 +51,5 @@ provider_usage = ProviderUsage.__table__  # type: ignore[attr-defined]
 worker = WorkerRow.__table__  # type: ignore[attr-defined]
 dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
 secret = SecretRow.__table__  # type: ignore[attr-defined]
+stream = StreamRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata

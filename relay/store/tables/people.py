@@ -53,19 +53,26 @@ class ApiKey(SQLModel, table=True):
     rate_limit: int | None = None  #: sends per second; None means the installation's
     daily_quota: int | None = None  #: sends per day (UTC); None means no end
     last_used_at: datetime | None = Field(default=None, sa_type=Instant)  #: to the minute
+    #: whether its mail is tracked where neither the mail nor its stream says
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
 
 
 class Suppression(SQLModel, table=True):
-    """An address that is not written to: by one account, or by nobody where `account_id` is empty."""
+    """An address that is not written to: by one account, or by nobody where `account_id` is empty.
+
+    `stream` is empty for all mail; it is not NULL, so that a unique key holds for it.
+    """
 
     __tablename__: ClassVar[str] = "suppression"
     __table_args__ = (
-        sa.UniqueConstraint("account_id", "address"),
+        sa.UniqueConstraint("account_id", "address", "stream"),
         sa.Index("ix_suppression_account_id_id", "account_id", "id"),
         # Both databases hold every NULL for different from every other.
         sa.Index(
             "uq_suppression_everywhere",
             "address",
+            "stream",
             unique=True,
             sqlite_where=sa.text("account_id IS NULL"),
             postgresql_where=sa.text("account_id IS NULL"),
@@ -75,6 +82,7 @@ class Suppression(SQLModel, table=True):
     id: int = own_id()
     account_id: int | None = ref("account.id", nullable=True)
     address: str = Field(max_length=255)  #: in lower case
+    stream: str = Field(default="", max_length=64, sa_column_kwargs={"server_default": ""})
     reason: str = Field(max_length=16)
     source: str = Field(max_length=64)  #: who put it there: `api`, `cli`, a provider's name
     note: str | None = Field(default=None, max_length=1000)
