@@ -6,6 +6,9 @@ are stored as their words. There are no relationships: every read names what it 
 
 from sqlmodel import SQLModel
 
+from relay.store.tables.ingest import (
+    InboxRow,
+)
 from relay.store.tables.mail import (
     Body,
     EventRow,
@@ -52,4 +55,5 @@ worker = WorkerRow.__table__  # type: ignore[attr-defined]
 dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
 secret = SecretRow.__table__  # type: ignore[attr-defined]
 stream = StreamRow.__table__  # type: ignore[attr-defined]
+inbox = InboxRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata

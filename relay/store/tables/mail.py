@@ -141,6 +141,12 @@ class Recipient(SQLModel, table=True):
             sqlite_where=sa.text("crashes > 0 AND state = 'queued'"),
             postgresql_where=sa.text("crashes > 0 AND state = 'queued'"),
         ),
+        sa.Index(
+            "ix_recipient_ref_key",
+            "ref_key",
+            sqlite_where=sa.text("ref_key IS NOT NULL"),
+            postgresql_where=sa.text("ref_key IS NOT NULL"),
+        ),
     )
 
     id: int = own_id()
@@ -159,12 +165,22 @@ class Recipient(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=Instant)
     provider: str | None = Field(default=None, max_length=64)
     provider_ref: str | None = Field(default=None, max_length=255)
+    #: finds it by the provider's id, where the provider reports by that; see `relay.store.reports.ref_key`
+    ref_key: int | None = Field(default=None, sa_type=BigInt)
     #: what a queued one waits for: a provider, or `provider/domain`; `due_at` is then only the latest time
     waiting_for: str | None = Field(default=None, max_length=320)
     reply: str | None = Field(default=None, sa_type=sa.Text)  #: the last reply, as words
     notify: str | None = Field(default=None, max_length=30)
     orcpt: str | None = Field(default=None, max_length=500)
     updated_at: datetime = Field(sa_type=Instant)
+    sent_at: datetime | None = Field(default=None, sa_type=Instant)
+    delivered_at: datetime | None = Field(default=None, sa_type=Instant)
+    opened_at: datetime | None = Field(default=None, sa_type=Instant)
+    failed_at: datetime | None = Field(default=None, sa_type=Instant)  #: when it bounced, or was complained about
+    error_code: str | None = Field(default=None, max_length=255)
+    error_sub_type: str | None = Field(default=None, max_length=255)
+    bounce_class: str | None = Field(default=None, max_length=8)
+    bounce_reason: str | None = Field(default=None, max_length=24)
 
 
 class EventRow(SQLModel, table=True):
