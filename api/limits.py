@@ -9,8 +9,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import errors
 from relay.core.errors import TooLarge
 
-#: how long, in seconds, what a client still sends after its refusal is read and thrown away
-_LINGER = 2.0
+# What a client still sends after its refusal is read and thrown away: most read their answer only when they have
+# sent everything, and a connection closed on unread data is reset, which destroys the answer. The times are those of
+# nginx (lingering_time and lingering_timeout, https://nginx.org/en/docs/http/ngx_http_core_module.html).
+#: seconds for all of it
+_LINGER = 30.0
+#: seconds without anything new
+_QUIET = 5.0
+#: octets
+_THROWN_AWAY = 128 * 1024 * 1024
 
 #: octets of an unread body that are worth keeping the connection for
 _LEFT_OVER = 64 * 1024
@@ -125,7 +132,7 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self) -> None:
-        """Answer 413 at once, then read on for a moment: closing on unread data can destroy the answer."""
+        """Answer 413 at once, then read on for a while."""
         answer = errors.refusal(TooLarge("The request is larger than this server takes."))
         self._refused = self.started = self.finished = True
         headers = [*answer.raw_headers, *self.headers, *_ALWAYS, _CLOSE]
@@ -136,13 +143,15 @@ class _Exchange:
         await self._send(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
-                await self._drain()
+                await self._throw_away()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _drain(self) -> None:
-        thrown_away = 0
+    async def _throw_away(self) -> None:
+        """Raises `TimeoutError` when nothing more comes."""
+        octets = 0
         more = True
-        while more and thrown_away <= self._max:
-            message = await self._receive()
-            thrown_away += len(message.get("body", b""))
+        while more and octets <= _THROWN_AWAY:
+            async with asyncio.timeout(_QUIET):
+                message = await self._receive()
+            octets += len(message.get("body", b""))
             more = message["type"] == "http.request" and message.get("more_body", False)

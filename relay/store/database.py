@@ -214,6 +214,6 @@ class PostgresDatabase(Database):
         pool = cast("QueuePool", self._engine.pool)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while pool.checkedout():
+                while pool.checkedout():  # noqa: ASYNC110 - the pool has nothing to wait for
                     await asyncio.sleep(0.005)
         await self._engine.dispose()
