@@ -61,6 +61,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    #: where the record, the embedded queue server and captured mail are kept
     data_dir: Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())] = Path("pillarbox-data")
     #: octets free on the disk of the data directory below which new mail is put off
     min_free_space: int = Field(default=256 * MIB, ge=0)

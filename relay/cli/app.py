@@ -10,6 +10,7 @@ from relay.cli import (
     configuration,
     dkim,
     fakes,
+    health,
     keys,
     messages,
     providers,
@@ -50,6 +51,7 @@ for role in (roles.smtp, roles.api, roles.worker, roles.clock):
 app.command("migrate")(roles.migrate)
 app.command("send")(send.send)
 app.command("fakes")(fakes.fakes)
+app.command("health")(health.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")

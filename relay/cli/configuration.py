@@ -1,5 +1,8 @@
 """Looking at the configuration before a process does."""
 
+from enum import StrEnum
+from typing import Annotated
+
 import typer
 
 from relay.cli.output import ConfigOption, console, fail, settings_from, show_json
@@ -34,3 +37,26 @@ def show(config: ConfigOption = None) -> None:
     shown = settings.model_dump(mode="json")
     shown["providers"] = {name: redacted(options) for name, options in settings.ways_out.items()}
     show_json(shown)
+
+
+class Form(StrEnum):
+    """What a reference is written as."""
+
+    MARKDOWN = "markdown"
+    TOML = "toml"
+    ENV = "env"
+
+
+@app.command()
+def reference(
+    form: Annotated[Form, typer.Option("--format", help="A page, a file, or variables.")] = Form.MARKDOWN,
+) -> None:
+    """Print every setting with its meaning and default."""
+    from relay.cli import reference
+
+    write = {
+        Form.MARKDOWN: reference.as_markdown,
+        Form.TOML: reference.as_toml,
+        Form.ENV: reference.as_environment,
+    }
+    typer.echo(write[form](), nl=False)

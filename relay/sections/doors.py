@@ -20,12 +20,12 @@ def _mailbox(text: str) -> str:
 class ListenerSettings(Section):
     """One address on which the SMTP door listens."""
 
-    host: str = "127.0.0.1"
-    port: Port = 2525
+    host: str = "127.0.0.1"  #: the address to listen on; `0.0.0.0` or `::` for all
+    port: Port = 2525  #: 0 lets the system choose
     #: `starttls` needs a certificate to offer it; `implicit` is TLS from the first byte
     tls: Literal["none", "starttls", "implicit"] = "starttls"
-    certificate: Path | None = None
-    key: Path | None = None
+    certificate: Path | None = None  #: PEM, with its chain; read again when it changes
+    key: Path | None = None  #: PEM, of the certificate
     #: clients that may use AUTH without TLS
     plain_auth_from: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     #: clients that are served here; empty means all
@@ -59,31 +59,31 @@ class SmtpSettings(Section):
     #: how the door names itself; empty means this host's name
     hostname: str = ""
     max_size: Bytes = 25 * MIB  #: octets of one mail
-    max_recipients: int = Field(default=100, ge=1)
+    max_recipients: int = Field(default=100, ge=1)  #: of one mail
     #: octets of one mail kept in memory; what is larger goes to a temporary file
     spool_memory: Bytes = 256 * 1024
     max_header: Bytes = 256 * 1024  #: octets of one header block
     max_hops: int = Field(default=50, ge=1)  #: Received fields before a mail counts as looping
-    command_timeout: Seconds = 300
-    data_timeout: Seconds = 120  #: without a single octet arriving
+    command_timeout: Seconds = 300  #: seconds that a client may take for a command
+    data_timeout: Seconds = 120  #: seconds of an upload without a single octet arriving
     #: octets per second below which an upload is cut, on average and once it has lasted `data_timeout`
     min_data_rate: int = Field(default=100, ge=0)
-    #: connections at one time in one process: in all, of one address, and of one account (0: any number)
-    max_connections: int = Field(default=1000, ge=1)
+    max_connections: int = Field(default=1000, ge=1)  #: at one time in one process
+    #: of these, from one address; 0 means any number
     max_connections_per_address: int = Field(default=200, ge=0)
+    #: of these, of one account; 0 means any number
     max_connections_per_account: int = Field(default=500, ge=0)
-    max_errors: int = Field(
-        default=10, ge=1
-    )  #: refusals before a client is cut off; 20 times that after AUTH
+    #: refusals before a client is cut off; 20 times that after AUTH
+    max_errors: int = Field(default=10, ge=1)
     max_idle_commands: int = Field(default=100, ge=1)  #: such as NOOP and RSET, between two mails
     max_transactions: int = Field(default=10_000, ge=1)  #: mails over one connection
     auth_delay: float = Field(default=0.5, ge=0, le=10)  #: seconds before a failed login is answered, growing
-    #: failed logins before an address, or a user name, is locked, and for how many seconds
+    #: failed logins before an address, or a user name, is locked
     max_auth_failures: int = Field(default=20, ge=1)
-    auth_lock: Seconds = 900
+    auth_lock: Seconds = 900  #: seconds for which it is
     #: seconds the process may lag behind its work before new clients are asked to come back later
     max_lag: Seconds = 5
-    processes: int = Field(default=1, ge=1, le=64)
+    processes: int = Field(default=1, ge=1, le=64)  #: that `pillarbox up` starts; they share the port
 
     @property
     def name(self) -> str:
@@ -105,8 +105,10 @@ class AttachmentSettings(Section):
 class ApiSettings(Section):
     """The REST door."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8080
+    host: str = "127.0.0.1"  #: the address to listen on; `0.0.0.0` or `::` for all
+    port: Port = 8080  #: 0 lets the system choose
+    #: proxies whose `X-Forwarded-For` tells the client's address, for keys that are bound to addresses
+    forwarded_from: tuple[IPvAnyNetwork, ...] = ()
     #: octets of one request; a body beyond it is answered 413 before it is read
     max_request: Bytes = 16 * MIB
     max_body: Bytes = MIB  #: octets of the contract's `body` field
@@ -115,7 +117,7 @@ class ApiSettings(Section):
     #: octets of one request kept in memory; what is larger goes to a temporary file
     spool_memory: Bytes = 64 * 1024
     attachments: AttachmentSettings = AttachmentSettings()
-    processes: int = Field(default=1, ge=1, le=64)
+    processes: int = Field(default=1, ge=1, le=64)  #: that `pillarbox up` starts; they share the port
 
 
 class LimitSettings(Section):

@@ -23,14 +23,17 @@ class QueueSettings(Section):
 
     #: `redis://`, `rediss://`, `valkey://` or `unix://`; empty means the embedded server of `pillarbox up`
     url: SecretStr = SecretStr("")
+    #: before every name in the queue server, which several installations may share
     namespace: str = "pillarbox"
 
 
 class RetrySettings(Section):
     """When deferred mail is tried again; see `relay.core.retry`."""
 
-    delays: tuple[Seconds, ...] = tuple(Schedule().delays)
+    delays: tuple[Seconds, ...] = tuple(Schedule().delays)  #: seconds between tries; the last one repeats
+    #: seconds after which mail that is still deferred bounces
     give_up_after: Seconds = Schedule().give_up_after
+    #: share of a delay by which it may be longer or shorter
     jitter: float = Field(default=Schedule().jitter, ge=0, lt=1)
 
     def schedule(self) -> Schedule:
@@ -40,7 +43,7 @@ class RetrySettings(Section):
 class DeliverySettings(Section):
     """The workers."""
 
-    processes: int = Field(default=1, ge=1, le=64)
+    processes: int = Field(default=1, ge=1, le=64)  #: that `pillarbox up` starts
     #: mails in flight in one worker process
     concurrency: int = Field(default=256, ge=1)
     #: of these, kept free for the urgent lane
@@ -59,7 +62,9 @@ class DeliverySettings(Section):
 class DkimSettings(Section):
     """A key with which mail from a domain and its subdomains is signed."""
 
+    #: in the sender's address
     domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    #: the public key is in DNS at `<selector>._domainkey.<domain>`
     selector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
     key_file: Path  #: PEM, unencrypted: RSA of 2048 bits or more, or Ed25519
 
@@ -68,5 +73,5 @@ class LogSettings(Section):
     """What the processes say on standard error."""
 
     format: Literal["auto", "json", "console"] = "auto"  #: auto: console on a terminal, else JSON
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    addresses: Literal["masked", "full"] = "masked"
+    level: Literal["debug", "info", "warning", "error"] = "info"  #: the least pressing lines that are written
+    addresses: Literal["masked", "full"] = "masked"  #: masked: `s***@example.net`

@@ -44,7 +44,8 @@ Patterns = Annotated[
 class WarmUpSettings(Section):
     """A ramp for a new sending address or account: recipients on the first day, the second, and so on."""
 
-    start: date
+    start: date  #: the first day, such as `2026-12-01`
+    #: recipients of the first day, the second …; there is no limit after the last
     daily: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
 
     def ramp(self) -> limits.WarmUp:
@@ -72,16 +73,16 @@ class When(Section):
     """Conditions of a rule; all that are given must hold. Texts are patterns: `*` stands for anything."""
 
     sender: Patterns | None = None  #: the return path
-    sender_domain: Patterns | None = None
-    recipient_domain: Patterns | None = None
+    sender_domain: Patterns | None = None  #: the domain of the return path
+    recipient_domain: Patterns | None = None  #: the domain of the address written to
     account: Patterns | None = None  #: the account's name
     key: Patterns | None = None  #: the key's label
-    classification: Patterns | None = None
-    tag: Patterns | None = None
-    stream: Patterns | None = None
-    lane: Patterns | None = None
+    classification: Patterns | None = None  #: `URGENT`, `FOR_ACTION`, `FOR_INFO`
+    tag: Patterns | None = None  #: the tag given with the mail
+    stream: Patterns | None = None  #: the stream given with the mail
+    lane: Patterns | None = None  #: `urgent`, `normal`, `bulk`
     min_size: int | None = Field(default=None, ge=0)  #: octets of the mail
-    max_size: int | None = Field(default=None, ge=0)
+    max_size: int | None = Field(default=None, ge=0)  #: octets of the mail
 
     @model_validator(mode="after")
     def _says_something(self) -> "When":
@@ -100,7 +101,7 @@ class When(Section):
 class RouteSettings(Section):
     """Which provider takes a mail; see `relay.core.routes`."""
 
-    use: Expression
+    use: Expression  #: a provider, `failover(a, b)` or `weighted(a: 3, b: 1)`, nested as you like
 
 
 class RuleSettings(RouteSettings):
@@ -116,7 +117,7 @@ class CircuitSettings(Section):
     failures: int = Field(default=5, ge=1)  #: in a row
     window: Annotated[float, Field(gt=0)] = 30.0  #: seconds within which they count
     pause: Annotated[float, Field(gt=0)] = 5.0  #: seconds until the first probe; doubles
-    longest_pause: Annotated[float, Field(gt=0)] = 30.0
+    longest_pause: Annotated[float, Field(gt=0)] = 30.0  #: seconds
 
 
 class RoutesSettings(Section):
