@@ -78,8 +78,21 @@ def test_roles_in_the_cluster_are_commands() -> None:
 
 
 def systemd_analyze() -> tuple[Path, dict[str, str]]:
-    program = debian.tool("systemd-analyze", "systemd", "libsystemd-shared", "libsystemd0", "libcryptsetup12")
-    return program, debian.environment()
+    libraries = (
+        "libseccomp2 libkmod2 libapparmor1 libip4tc2 libcap2 libpam0g libssl3 libacl1 libmount1 libblkid1"
+    )
+    program = debian.tool(
+        "systemd-analyze",
+        "systemd",
+        "libsystemd-shared",
+        "libsystemd0",
+        "libcryptsetup12",
+        *libraries.split(),
+    )
+    environment = debian.environment()
+    for folder in (debian.ROOT / "usr/lib").glob("*-linux-gnu/systemd"):
+        environment["LD_LIBRARY_PATH"] += f":{folder}"
+    return program, environment
 
 
 @pytest.mark.parametrize("unit", ["pillarbox.service", "pillarbox@.service"])
