@@ -3,16 +3,24 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
 from relay.core.clock import now
-from relay.core.errors import NotAllowed, SenderNotAllowed, Suppressed, Unauthenticated, Unavailable
+from relay.core.errors import (
+    NoSuchStream,
+    NotAllowed,
+    SenderNotAllowed,
+    Suppressed,
+    Unauthenticated,
+    Unavailable,
+)
 from relay.core.identity import Identity
+from relay.core.stream import Stream
 from relay.observe import facts
-from relay.store import accounts, suppressions
+from relay.store import accounts, streams, suppressions
 from relay.store.database import Database
 
 K = TypeVar("K")
@@ -151,7 +159,7 @@ class Suppressions:
     """Whether addresses may be written to, for a door that is asked about one at a time, thousands of times a second.
 
     Accounts' lists are kept for `ttl` seconds, as long as they are not larger than `most`; larger ones are asked in
-    the record each time.
+    the record each time. What is suppressed meanwhile is noticed again before a mail is sent.
     """
 
     def __init__(self, database: Database, *, ttl: float = 5, most: int = 10_000, size: int = 256) -> None:
@@ -159,7 +167,7 @@ class Suppressions:
         self._ttl = ttl
         self._most = most
         self._size = size
-        self._lists: OrderedDict[int, tuple[float, frozenset[str] | None]] = OrderedDict()
+        self._lists: OrderedDict[int, tuple[float, frozenset[tuple[str, str]] | None]] = OrderedDict()
 
     def knows(self, account_id: int) -> bool:
         """Whether `check_known` can answer."""
@@ -167,23 +175,61 @@ class Suppressions:
         return known is not None and known[1] is not None and known[0] > time.monotonic()
 
     def check_known(self, account_id: int, address: str) -> None:
-        """Raises `Suppressed`; to be called while `knows`."""
+        """Raises `Suppressed` for an address that gets no mail of any stream; to be called while `knows`."""
         listed = self._lists[account_id][1]
-        if listed and address.lower() in listed:
+        if listed and (address.lower(), "") in listed:
             raise Suppressed
 
     async def check(self, account_id: int, address: str) -> None:
-        """Raises `Suppressed` where the account, or nobody, may write to the address."""
+        """Raises `Suppressed` where the account, or nobody, may write to the address, in whatever stream."""
+        if await self.among(account_id, (address,)):
+            raise Suppressed
+
+    async def among(self, account_id: int, addresses: Sequence[str], stream: str = "") -> Collection[str]:
+        """Those of `addresses` that mail of a stream may not go to."""
         known = self._lists.get(account_id)
         if known is None or known[0] <= time.monotonic():
             found = await self._database.read(suppressions.addresses, account_id, limit=self._most + 1)
             listed = frozenset(found) if len(found) <= self._most else None
             known = (time.monotonic() + self._ttl, listed)
             _remember(self._lists, account_id, known, self._size)
-        if known[1] is not None:
-            self.check_known(account_id, address)
-        elif await self._database.read(suppressions.suppressed, account_id, (address,)):
-            raise Suppressed
+        listed = known[1]
+        if listed is None:
+            return await self._database.read(suppressions.suppressed, account_id, addresses, stream)
+        if not listed:
+            return ()
+        return [
+            address
+            for address in addresses
+            if (address.lower(), "") in listed or (address.lower(), stream) in listed
+        ]
+
+
+class Streams:
+    """The streams of accounts, each account's remembered for `ttl` seconds."""
+
+    def __init__(self, database: Database, *, ttl: float = 5, size: int = 4096) -> None:
+        self._database = database
+        self._ttl = ttl
+        self._size = size
+        self._known: OrderedDict[int, tuple[float, Mapping[str, Stream]]] = OrderedDict()
+
+    def known(self, account_id: int, name: str) -> Stream | None:
+        """The stream, where it is remembered."""
+        known = self._known.get(account_id)
+        return known[1].get(name) if known is not None and known[0] > time.monotonic() else None
+
+    async def get(self, account_id: int, name: str) -> Stream:
+        """Raises `NoSuchStream`."""
+        known = self._known.get(account_id)
+        if known is None or known[0] <= time.monotonic():
+            found = await self._database.read(streams.of_account, account_id)
+            known = (time.monotonic() + self._ttl, found)
+            _remember(self._known, account_id, known, self._size)
+        stream = known[1].get(name)
+        if stream is None:
+            raise NoSuchStream(f"There is no stream named {name[:64]}.")
+        return stream
 
 
 def _remember(where: OrderedDict[K, V], key: K, value: V, size: int) -> None:

@@ -89,6 +89,12 @@ class Malformed(Refused):
     code = "malformed"
 
 
+class NoSuchStream(Refused):
+    """There is no such stream."""
+
+    smtp = (554, "5.7.0")
+
+
 class Unsendable(Refused):
     """The message cannot be sent as it is."""
 
