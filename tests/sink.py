@@ -21,9 +21,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tests.sink_session import RULES, Fault, Received, Session
+
+if TYPE_CHECKING:
+    import trustme
 
 __all__ = ["EVERYTHING", "Fault", "Received", "Sink"]
 
@@ -33,7 +36,7 @@ EVERYTHING = ("PIPELINING", "SIZE 26214400", "8BITMIME", "SMTPUTF8", "DSN", "ENH
 class Sink:
     """The server. Attributes may be changed while it runs; each takes effect with the next command.
 
-    `tls` is "none", "starttls" or "implicit", with a certificate for `localhost` and 127.0.0.1 under `ca_file`.
+    `tls` is "none", "starttls" or "implicit", with a certificate for `names` whose authority is in `ca_file`.
     `users` maps names to passwords and makes signing in necessary. `delay` (seconds) holds back every reply to
     the end of data. `count_only` keeps nothing but `count` and `octets`.
     """
@@ -45,6 +48,8 @@ class Sink:
         port: int = 0,
         extensions: Iterable[str] = EVERYTHING,
         tls: str = "none",
+        names: Iterable[str] = ("localhost", "127.0.0.1"),
+        authority: "trustme.CA | None" = None,
         users: Mapping[str, str] | None = None,
         replies: Mapping[str, str] | None = None,
         grey_times: int = 1,
@@ -79,7 +84,7 @@ class Sink:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._context: ssl.SSLContext | None = None
         if tls != "none":
-            self._make_certificate()
+            self._make_certificate(authority, names)
 
     # What tests do.
 
@@ -219,14 +224,14 @@ class Sink:
                 return reply
         return None
 
-    def _make_certificate(self) -> None:
+    def _make_certificate(self, authority: "trustme.CA | None", names: Iterable[str]) -> None:
         import trustme
 
-        authority = trustme.CA()
+        authority = authority or trustme.CA()
         self._folder = tempfile.TemporaryDirectory(prefix="sink-")
         authority.cert_pem.write_to_path(Path(self._folder.name) / "ca.pem")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._context)
+        authority.issue_cert(*names).configure_cert(self._context)
 
     @property
     def context(self) -> ssl.SSLContext:

@@ -35,11 +35,20 @@ class Session:
     transport: asyncio.BaseTransport
     offers: Offers
     tls: str | None  #: such as `TLSv1.3`
+    #: called when the connection is gone
+    on_gone: Callable[[], None] | None = None
 
     def line(self, *, on_free: Callable[[Line], None], on_lost: Callable[[Line], None]) -> Line:
         """Take it over from aiosmtplib."""
         loop = asyncio.get_running_loop()
-        return Line(loop, self.transport, self.offers, on_free=on_free, on_lost=on_lost)
+        line = Line(loop, self.transport, self.offers, on_free=on_free, on_lost=on_lost)
+        if (gone := self.on_gone) is not None:
+            line.gone.add_done_callback(lambda _: gone())
+        return line
+
+
+class _NoTls(Exception):
+    """The server offers TLS, and it came to nothing."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -73,7 +82,7 @@ class Dialler:
         """A signed-in session, or `NoLine`."""
         try:
             return await self._session(self._options.tls)
-        except ssl.SSLError:
+        except _NoTls:
             # Better in the clear than not at all is what opportunistic means (RFC 7435); others do not get here.
             return await self._session(Tls.NONE)
 
@@ -83,9 +92,10 @@ class Dialler:
             # May ask a name server, so it is done once and in a thread.
             self._hostname = await asyncio.to_thread(socket.getfqdn)
         client = aiosmtplib.SMTP(
-            hostname=options.host,
+            hostname=options.address or options.host,
             port=options.port,
             local_hostname=self._hostname,
+            source_address=(options.source_address, 0) if options.source_address else None,
             timeout=options.connect_timeout,
             use_tls=tls is Tls.IMPLICIT,
             start_tls=False,
@@ -98,7 +108,7 @@ class Dialler:
             await _introduce(client)
             if tls is Tls.REQUIRE or (tls is Tls.OPPORTUNISTIC and client.supports_extension("starttls")):
                 phase = Phase.STARTTLS
-                await client.starttls()
+                await client.starttls(server_hostname=options.host)
                 phase = Phase.EHLO
                 await _introduce(client)
             phase = Phase.AUTH
@@ -107,13 +117,10 @@ class Dialler:
             transport = client.transport
             assert transport is not None
             return Session(transport, _offers(client), version.version() if version is not None else None)
-        except ssl.SSLError as error:
-            _cut(client)
-            if tls is Tls.OPPORTUNISTIC:
-                raise
-            raise NoLine(_tls_failed(error)) from None
         except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
             _cut(client)
+            if tls is Tls.OPPORTUNISTIC and phase is Phase.STARTTLS:
+                raise _NoTls from None
             raise NoLine(self._meaning(phase, error)) from None
         except BaseException:
             _cut(client)

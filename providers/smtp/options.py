@@ -1,5 +1,6 @@
 """What an operator may say about a smarthost."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Tls(StrEnum):
 
 # Letters, digits, dots, hyphens, and the brackets and colons of address literals.
 _HOST = re.compile(r"[A-Za-z0-9._:-]+\Z")
-_EHLO_NAME = re.compile(r"[A-Za-z0-9._-]+\Z|\[[A-Za-z0-9.:]+\]\Z")
+EHLO_NAME = re.compile(r"[A-Za-z0-9._-]+\Z|\[[A-Za-z0-9.:]+\]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class SmtpOptions:
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
     tokens: Tokens | None = field(repr=False)  #: signs in with XOAUTH2 instead of a password
+    source_address: str | None = None  #: the address of ours to connect from
+    address: str | None = None  #: where to connect to, when `host` is but the name it is known by
 
 
 def read_options(given: Mapping[str, Any]) -> SmtpOptions:
@@ -52,6 +55,8 @@ def read_options(given: Mapping[str, Any]) -> SmtpOptions:
 
     `preset` names a service of `providers.smtp.presets`, and what else is said goes before it. `oauth = "microsoft"`
     or `"google"` with the options of `providers.oauth` signs in by access token.
+
+    `source_address` is the address of ours to connect from, on a machine with several.
 
     Credentials want `tls = "require"` or `"implicit"`; `plaintext_auth = true` lifts that for a line that is
     private anyway. The command and data timeouts default to the minima of RFC 5321 4.5.3.2; the reply to the
@@ -90,11 +95,12 @@ def read_options(given: Mapping[str, Any]) -> SmtpOptions:
         username=username,
         password=password,
         tokens=tokens,
+        source_address=ip_address(options.text("source_address"), "source_address"),
     )
     options.finish()
     if not _HOST.match(host):
         raise Misconfigured("host must be a host name or an address")
-    if read.hostname is not None and not _EHLO_NAME.match(read.hostname):
+    if read.hostname is not None and not EHLO_NAME.match(read.hostname):
         raise Misconfigured("hostname must be a host name or an address in brackets")
     if tokens is not None and (username is None or password is not None):
         raise Misconfigured("oauth wants a username and no password")
@@ -108,6 +114,16 @@ def read_options(given: Mapping[str, Any]) -> SmtpOptions:
     if verify and tls is Tls.OPPORTUNISTIC:
         raise Misconfigured('verify has no meaning with tls = "opportunistic": use "require"')
     return read
+
+
+def ip_address(written: str | None, option: str) -> str | None:
+    """Raises `Misconfigured` for what is no IP address."""
+    if written is None:
+        return None
+    try:
+        return str(ipaddress.ip_address(written))
+    except ValueError:
+        raise Misconfigured(f"{option} must be an IP address") from None
 
 
 def _usual_tls(port: int, *, signs_in: bool) -> str:

@@ -7,8 +7,9 @@ our password hears from us once, not once per connection, and everybody who wait
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
-from providers.smtp.dial import Dialler, NoLine
+from providers.smtp.dial import Dialler, NoLine, Session
 from providers.smtp.line import Line
 from providers.smtp.options import SmtpOptions
 from providers.smtp.transaction import Transaction
@@ -21,12 +22,20 @@ _CONTENT = 30.0
 _CLOSING = Outcome(OutcomeKind.RETRY, Reply(451, "4.3.2", "the provider is being shut down"))
 
 
+class Opener(Protocol):
+    """What opens lines: `Dialler`, or one that knows several servers."""
+
+    async def session(self) -> Session:
+        """A signed-in session; raises `NoLine`."""
+        ...
+
+
 class Pool:
     """Bounded by `max_connections`; first come, first served."""
 
-    def __init__(self, options: SmtpOptions) -> None:
+    def __init__(self, options: SmtpOptions, dialler: Opener | None = None) -> None:
         self._options = options
-        self._dialler = Dialler(options)
+        self._dialler = dialler or Dialler(options)
         self._lines: set[Line] = set()
         self._idle: list[Line] = []  # the one used last is taken first, so that spare ones grow old
         self._waiting: deque[Transaction] = deque()
@@ -76,6 +85,17 @@ class Pool:
             line.quit()
         await asyncio.gather(*(line.gone for line in self._lines), *self._dialling, return_exceptions=True)
 
+    @property
+    def unused(self) -> bool:
+        """There is no mail and no line here."""
+        return not (self._in_flight or self._lines or self._dialling)
+
+    def spare(self) -> None:
+        """Let go of the lines that are aside."""
+        for line in self._idle:
+            line.quit()
+        self._idle.clear()
+
     def _start(self, transaction: Transaction) -> bool:
         """Give it an idle line, if one is good; True also when it was settled without one."""
         while self._idle:
@@ -105,9 +125,7 @@ class Pool:
     def _again(self, transaction: Transaction) -> None:
         """A kept line was dead when it was needed; the other ones put aside are no better."""
         self._waiting.appendleft(transaction)
-        for line in self._idle:
-            line.quit()
-        self._idle.clear()
+        self.spare()
         self._grow()
 
     def _grow(self) -> None:

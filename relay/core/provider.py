@@ -105,6 +105,9 @@ class Capabilities:
     idempotent: bool = False
     #: reports what becomes of mail (webhooks or bounce mail)
     events: bool = False
+    #: what a webhook is answered that does not verify. No vendor stops repeating for the default, so that genuine
+    #: events refused for a wrong secret come again once it is mended
+    refusal_status: int = 401
     #: takes international addresses (RFC 6531)
     smtputf8: bool = False
     #: each recipient gets an outcome of its own even when they share one mail
@@ -113,6 +116,12 @@ class Capabilities:
     envelope_sender: bool = True
     #: the Message-ID that recipients see is the mail's own
     keeps_message_id: bool = True
+    #: every recipient sees all of To and Cc, not the own address alone
+    shows_all_recipients: bool = True
+    #: goes to the recipients' own servers: what becomes of one mail says nothing about the provider
+    direct: bool = False
+    #: for those who know what they are in for
+    experimental: bool = False
 
     # For providers that take the mail in parts (`raw` is false).
 
@@ -245,9 +254,11 @@ class WebhookSource(Protocol):
     """
 
     async def receive(self, request: WebhookRequest) -> WebhookAnswer | None:
-        """Verify the request over its bytes. Raises `NotAuthentic` before anything of it is believed.
+        """Verify the request over its bytes. Raises `NotAuthentic` before anything of it is believed; the door then
+        answers `capabilities.refusal_status`.
 
-        None means that it is to be stored and answered 200; an answer means that it was a handshake and is over.
+        None means that it is to be stored and answered 200; an answer means that it was a handshake and is over,
+        or (503) that it cannot be verified now and is to come again.
         Does no network I/O beyond what the vendor's scheme demands (a certificate, a confirmation).
         """
         ...

@@ -63,9 +63,8 @@ class Standing:
             self._changed()
         return Block(Why.CIRCUIT, f"its circuit is open: {shared.reason}", max(left, 0.0))
 
-    def answered(self, outcome: Outcome, *, probing: bool) -> None:
-        """Take an answer into account."""
-        fault = is_fault(outcome)
+    def answered(self, outcome: Outcome, *, fault: bool, probing: bool) -> None:
+        """Take an answer into account; a fault speaks against the provider."""
         if self.shared.is_open:
             if probing:
                 self.probe = Probe.NONE
@@ -155,7 +154,8 @@ class Way:
     def answered(self, outcome: Outcome, *, probing: bool) -> None:
         if outcome.kind is OutcomeKind.THROTTLED and outcome.scope in {None, "account", "provider"}:
             self.meter.hold(min(outcome.retry_after or _SLOW_DOWN, _LONGEST_SLOW_DOWN))
-        self.standing.answered(outcome, probing=probing)
+        fault = is_fault(outcome) and not self.provider.capabilities.direct
+        self.standing.answered(outcome, fault=fault, probing=probing)
 
     def refuses(self, mail: Outgoing) -> str | None:
         """Why the mail cannot be said to this provider at all."""

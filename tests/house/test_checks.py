@@ -48,6 +48,7 @@ HOMES = {
     "uvicorn": ("api/", "relay/cli/fakes"),
     "httpx2": ("providers/",),
     "botocore": ("providers/ses/",),
+    "dns": ("providers/mx/",),
     "aiosmtplib": ("providers/",),
     "structlog": ("relay/observe/",),
     "pydantic_settings": ("relay/config",),
