@@ -58,6 +58,9 @@ RateLimit = Annotated[
 DailyQuota = Annotated[
     Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None, Field(description="Sends per day, in UTC.")
 ]
+Tracked = Annotated[
+    bool | None, Field(description="For mail that does not say itself and whose stream does not.")
+]
 
 
 class NewKey(Asked):
@@ -67,6 +70,8 @@ class NewKey(Asked):
     networks: Networks = Field(default_factory=list)
     rate_limit: RateLimit = None
     daily_quota: DailyQuota = None
+    track_opens: Tracked = None
+    track_clicks: Tracked = None
     account_id: AccountId = None
 
 
@@ -77,6 +82,8 @@ class ChangedKey(Asked):
     networks: Networks = Field(default_factory=list)
     rate_limit: RateLimit = None
     daily_quota: DailyQuota = None
+    track_opens: Tracked = None
+    track_clicks: Tracked = None
 
 
 class Rotation(Asked):
@@ -202,6 +209,8 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "networks": row["networks"] or [],
         "rate_limit": row["rate_limit"],
         "daily_quota": row["daily_quota"],
+        "track_opens": row["track_opens"],
+        "track_clicks": row["track_clicks"],
         "created_at": wire_time(row["created_at"]),
         "expires_at": wire_time(row["expires_at"]),
         "revoked_at": wire_time(row["revoked_at"]),

@@ -113,6 +113,7 @@ def build(asked: Asked, identity: Identity, *, hostname: str) -> Submission:
     return Submission(
         account_id=identity.account_id,
         key_id=identity.key_id,
+        track=identity.track,
         door=Door.REST,
         sender=asked.sender,
         recipients=asked.recipients,

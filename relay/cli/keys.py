@@ -44,6 +44,12 @@ def create(
     ] = None,
     rate_limit: Annotated[int | None, typer.Option(min=1, help="Sends per second.")] = None,
     daily_quota: Annotated[int | None, typer.Option(min=1, help="Sends per day (UTC).")] = None,
+    track_opens: Annotated[
+        bool | None, typer.Option(help="Whether opens are tracked where mail and stream do not say.")
+    ] = None,
+    track_clicks: Annotated[
+        bool | None, typer.Option(help="Whether clicks are tracked where mail and stream do not say.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Create a key, and its account where there is none of that name. The key is printed once."""
@@ -63,6 +69,8 @@ def create(
         networks=[_network(one) for one in network or ()],
         rate_limit=rate_limit,
         daily_quota=daily_quota,
+        track_opens=track_opens,
+        track_clicks=track_clicks,
         writing=True,
     )
     console.print(key.secret, markup=False)

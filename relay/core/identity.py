@@ -5,6 +5,8 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from relay.core.stream import UNSAID, Track
+
 Network = IPv4Network | IPv6Network
 #: what a key may be allowed: handing mail in, reading the account's mail, managing the account, everything
 SCOPES = ("send", "read", "manage", "admin")
@@ -24,6 +26,7 @@ class Identity:
     rate_limit: int | None = None  #: sends per second by this key; None means the installation's
     daily_quota: int | None = None  #: sends per day (UTC) by this key; None means no end
     networks: tuple[Network, ...] = ()  #: where the key may be used from; empty means anywhere
+    track: Track = UNSAID  #: whether its mail is tracked where neither the mail nor its stream says
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes

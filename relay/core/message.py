@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from relay.core.status import Classification, Door
+from relay.core.stream import UNSAID, Track
 
 
 class Tail(Protocol):
@@ -64,6 +65,8 @@ class EnvelopeRecipient:
     #: RFC 3461 NOTIFY and ORCPT as the client gave them, passed on to providers that take them
     notify: str | None = None
     orcpt: str | None = None
+    #: where what is written into the mail has to name it; else it gets one when it is stored
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,10 @@ class Submission:
     envid: str | None = None  #: RFC 3461 ENVID
     send_at: datetime | None = None
     idempotency: Idempotency | None = None
+    #: what the key says of tracking, for mail that does not say itself
+    track: Track = UNSAID
+    #: where what is written into the mail has to name it; else it gets one when it is stored
+    id: int | None = None
     #: what the stored record also says, for features above the spine (tracking, stream …)
     options: dict[str, Any] = field(default_factory=dict)
 

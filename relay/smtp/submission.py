@@ -78,6 +78,7 @@ def build(
     return Submission(
         account_id=identity.account_id,
         key_id=identity.key_id or None,
+        track=identity.track,
         door=Door.SMTP,
         sender=envelope.sender,
         recipients=recipients,

@@ -16,6 +16,7 @@ from relay.core.clock import now
 from relay.core.errors import Conflict, NotFound
 from relay.core.identity import Identity
 from relay.core.ids import new_id
+from relay.core.stream import Track
 from relay.store import tables as t
 from relay.store.senders import add_sender
 from relay.store.types import BigInt, Instant
@@ -113,6 +114,8 @@ def create_key(
     networks: Sequence[str] = (),
     rate_limit: int | None = None,
     daily_quota: int | None = None,
+    track_opens: bool | None = None,
+    track_clicks: bool | None = None,
 ) -> NewKey:
     """A key for the account of that name. Raises `NotFound` when there is none."""
     return create_key_for(
@@ -125,6 +128,8 @@ def create_key(
         networks=networks,
         rate_limit=rate_limit,
         daily_quota=daily_quota,
+        track_opens=track_opens,
+        track_clicks=track_clicks,
     )
 
 
@@ -139,6 +144,8 @@ def create_key_for(
     networks: Sequence[str] = (),
     rate_limit: int | None = None,
     daily_quota: int | None = None,
+    track_opens: bool | None = None,
+    track_clicks: bool | None = None,
 ) -> NewKey:
     """A key for an account that exists, of which both id and name are known."""
     secret = generate_secret(account)
@@ -157,6 +164,8 @@ def create_key_for(
             "networks": list(networks) or None,
             "rate_limit": rate_limit,
             "daily_quota": daily_quota,
+            "track_opens": track_opens,
+            "track_clicks": track_clicks,
         },
     )
     return NewKey(identifier, secret, account)
@@ -173,6 +182,8 @@ def issue_key(
     networks: Sequence[str] = (),
     rate_limit: int | None = None,
     daily_quota: int | None = None,
+    track_opens: bool | None = None,
+    track_clicks: bool | None = None,
 ) -> NewKey:
     """A key for an account, which is made first where there is none of that name.
 
@@ -195,6 +206,8 @@ def issue_key(
         networks=networks,
         rate_limit=rate_limit,
         daily_quota=daily_quota,
+        track_opens=track_opens,
+        track_clicks=track_clicks,
     )
 
 
@@ -259,6 +272,7 @@ def identify_all(connection: sa.Connection, digests: Sequence[str]) -> list[Iden
             rate_limit=row.rate_limit,
             daily_quota=row.daily_quota,
             networks=tuple(ip_network(written) for written in row.networks or ()),
+            track=Track(row.track_opens, row.track_clicks),
         )
         for row in working
     }
@@ -275,6 +289,8 @@ _KEYS = (
         t.api_key.c.networks,
         t.api_key.c.rate_limit,
         t.api_key.c.daily_quota,
+        t.api_key.c.track_opens,
+        t.api_key.c.track_clicks,
         t.account.c.name,
         t.account.c.email,
     )

@@ -80,6 +80,8 @@ def rotate(
         networks=old["networks"] or (),
         rate_limit=old["rate_limit"],
         daily_quota=old["daily_quota"],
+        track_opens=old["track_opens"],
+        track_clicks=old["track_clicks"],
     )
     ends: datetime = min(old["expires_at"] or moment + overlap, moment + overlap)
     connection.execute(t.api_key.update().where(_K.id == identifier).values(expires_at=ends))
