@@ -1,54 +1,216 @@
-"""Writing many rows with few statements."""
+"""Statements of the busiest paths, given to the driver as they are: written once for PostgreSQL, and for SQLite by rule.
 
-from collections.abc import Sequence
+SQLAlchemy compiles, binds and wraps anew for every execution, which costs more than a small statement itself. What
+runs thousands of times a second is therefore text, in the transaction of the connection it is given. Everything else
+uses SQLAlchemy.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
+
+from relay.store.types import Instant
 
 #: SQLite's bound parameters per statement (32,766), with some to spare
 _MAX_PARAMETERS = 30_000
 _MAX_ROWS = 64
 
-_Processor = Any  # a callable of one value, or None
-_Plan = tuple[str, str, list[_Processor]]
-_plans: dict[tuple[str, tuple[str, ...]], _Plan] = {}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Row = Sequence[Any]
+_Converter = Callable[[Any], Any]
+
+_ANY = re.compile(r"= ANY\(\$\d+::bigint\[\]\)")
+_CAST = re.compile(r"::\w+(\[\])?")
+_LOCK = re.compile(r"\s+FOR UPDATE( SKIP LOCKED)?")
+_PARAMETER = re.compile(r"\$\d+")
+
+
+def _for_sqlite(text: str) -> str:
+    text = _ANY.sub("IN (SELECT value FROM json_each(?))", text)
+    return _PARAMETER.sub("?", _LOCK.sub("", _CAST.sub("", text)))
+
+
+def micros(moment: datetime) -> int:
+    """A time as SQLite's tables have it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _moment(stored: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=stored)
+
+
+class Statement:
+    """PostgreSQL's text of one statement, with `$1`, `$2` … each once and in order.
+
+    For SQLite casts and row locks go (there is one writer), and a list of ids is bound as JSON.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._postgresql = text
+        self._sqlite = _for_sqlite(text)
+
+    def rows(self, connection: sa.Connection, *parameters: Any) -> list[Any]:
+        """Run it; returns what it returns. Parameters are ids, lists of ids, times, numbers and texts."""
+        if connection.dialect.name == "sqlite":
+            return run(connection, self._sqlite, [_plain(value) for value in parameters]).fetchall()  # type: ignore[no-any-return]
+        return connection.exec_driver_sql(self._postgresql, parameters).fetchall()  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return micros(value)
+    return _dumps(value) if isinstance(value, list) else value
+
+
+def run(connection: sa.Connection, text: str, parameters: Row) -> Any:
+    """SQLite only: the driver's own cursor, in the connection's transaction."""
+    return connection.connection.driver_connection.execute(text, parameters)  # type: ignore[union-attr]
+
+
+class Columns:
+    """How columns are bound and read by the drivers themselves."""
+
+    def __init__(self, columns: Sequence[sa.ColumnElement[Any]]) -> None:
+        self.names = tuple(column.key or "" for column in columns)
+        self.types = tuple(_postgres_type(column.type) for column in columns)
+        self.json = frozenset(i for i, column in enumerate(columns) if isinstance(column.type, sa.JSON))
+        self._instants = [i for i, column in enumerate(columns) if isinstance(column.type, Instant)]
+        self._booleans = [i for i, column in enumerate(columns) if isinstance(column.type, sa.Boolean)]
+        self._written: list[tuple[int, _Converter]] = [(i, _dumps) for i in self.json]
+        self._written += [(i, micros) for i in self._instants]
+
+    def bound(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows as SQLite's driver takes them."""
+        if not self._written:
+            return rows
+        found = []
+        for row in rows:
+            values = list(row)
+            for place, convert in self._written:
+                value = values[place]
+                if value is not None:
+                    values[place] = convert(value)
+            found.append(values)
+        return found
+
+    def arrays(self, rows: Sequence[Row]) -> list[list[Any]]:
+        """The same rows as PostgreSQL's driver takes them: one array for each column."""
+        arrays = [list(values) for values in zip(*rows, strict=True)]
+        for place in self.json:
+            arrays[place] = [None if value is None else _dumps(value) for value in arrays[place]]
+        return arrays
+
+    def read(self, row: Row, *, sqlite: bool) -> dict[str, Any]:
+        """A row of a `Statement` by name."""
+        found = dict(zip(self.names, row, strict=False))
+        names = self.names
+        for place in self.json:
+            name = names[place]
+            if found[name] is not None:
+                found[name] = orjson.loads(found[name])
+        if sqlite:
+            for place in self._instants:
+                name = names[place]
+                if found[name] is not None:
+                    found[name] = _moment(found[name])
+            for place in self._booleans:
+                found[names[place]] = bool(found[names[place]])
+        return found
+
+
+def _postgres_type(kind: sa.types.TypeEngine[Any]) -> str:
+    if isinstance(kind, Instant):
+        return "timestamptz"
+    for known, name in _POSTGRES_TYPES:
+        if isinstance(kind, known):
+            return name
+    return "text"
+
+
+_POSTGRES_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
+    (sa.BigInteger, "bigint"),
+    (sa.Integer, "integer"),
+    (sa.Boolean, "boolean"),
+    (sa.LargeBinary, "bytea"),
+)
+
+
+class Many:
+    """One statement about many rows `v`, given as tuples.
+
+    SQLite's driver lets go of the interpreter's lock around every row of an `executemany`, and each time waits for a
+    busy event loop to give it back. Statements of many rows make that a few times per group. Their row counts are
+    powers of two, so that the driver's cache of prepared statements holds them all. PostgreSQL is given arrays.
+    """
+
+    def __init__(self, columns: Columns, sqlite: str, postgresql: str) -> None:
+        """Both texts have `%s` where the rows go."""
+        self._columns = columns
+        self._opening, _, self._closing = sqlite.partition("%s")
+        self._group = f"({','.join('?' * len(columns.names))})"
+        self._most = min(_MAX_ROWS, _MAX_PARAMETERS // len(columns.names))
+        self._texts: dict[int, str] = {}
+        arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.types, 1))
+        self._postgresql = postgresql.replace("%s", f"unnest({arrays})")
+
+    def run(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
+        if connection.dialect.name != "sqlite":
+            connection.exec_driver_sql(self._postgresql, tuple(self._columns.arrays(rows)))
+            return
+        bound = self._columns.bound(rows)
+        execute = connection.connection.driver_connection.execute  # type: ignore[union-attr]
+        start = 0
+        while start < len(bound):
+            count = min(self._most, 1 << (len(bound) - start).bit_length() - 1)
+            text = self._texts.get(count)
+            if text is None:
+                text = self._texts[count] = (
+                    self._opening + ",".join([self._group] * count) + self._closing
+                )
+            execute(text, tuple(chain.from_iterable(bound[start : start + count])))
+            start += count
+
+
+def inserting(table: sa.Table, names: Sequence[str]) -> Many:
+    """Inserts rows of these columns."""
+    columns = Columns([table.c[name] for name in names])
+    quoted = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(
+        f'v."{name}"' + ("::jsonb" if place in columns.json else "") for place, name in enumerate(names)
+    )
+    opening = f'INSERT INTO "{table.name}" ({quoted}) '  # noqa: S608 - names of our own tables
+    return Many(columns, f"{opening}VALUES %s", f"{opening}SELECT {values} FROM %s AS v({quoted})")  # noqa: S608
+
+
+def updating(table: sa.Table, columns: Sequence[sa.ColumnElement[Any]], assignments: str) -> Many:
+    """Updates the rows whose ids stand in the first column; `assignments` speak of the others as `v.name`."""
+    listed = Columns(columns)
+    names = ", ".join(listed.names)
+    rest = f' UPDATE "{table.name}" SET {assignments} FROM v WHERE "{table.name}".id = v.id'  # noqa: S608
+    opening = f"WITH v({names}) AS ("
+    return Many(listed, f"{opening}VALUES %s){rest}", f"{opening}SELECT * FROM %s){rest}")
+
+
+_inserts: dict[tuple[str, tuple[str, ...]], tuple[Many, Callable[[Any], Row]]] = {}
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same keys, in the same order.
-
-    The SQLite driver lets go of the interpreter's lock around every row of an `executemany`, and each time waits
-    for a busy event loop to give it back. Statements of many rows make that a few times per group. Their row
-    counts are powers of two, so that the driver's cache of prepared statements holds them all.
-    """
-    if connection.dialect.name != "sqlite":
-        connection.execute(table.insert(), rows)
-        return
-    opening, group, processors = _plan(connection, table, tuple(rows[0]))
-    most = min(_MAX_ROWS, _MAX_PARAMETERS // len(processors))
-    start = 0
-    while start < len(rows):
-        count = min(most, 1 << (len(rows) - start).bit_length() - 1)
-        values = [
-            value if process is None else process(value)
-            for row in rows[start : start + count]
-            for process, value in zip(processors, row.values(), strict=True)
-        ]
-        connection.exec_driver_sql(opening + ",".join([group] * count), tuple(values))
-        start += count
-
-
-def _plan(connection: sa.Connection, table: sa.Table, keys: tuple[str, ...]) -> _Plan:
-    """The statement's text before the rows, the text of one row, and how each value is bound."""
-    plan: _Plan | None = _plans.get((table.name, keys))
-    if plan is None:
-        quote = connection.dialect.identifier_preparer.quote
-        names = ", ".join(quote(key) for key in keys)
-        processors = [
-            table.c[key].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-            for key in keys
-        ]
-        row = f"({','.join('?' * len(keys))})"
-        plan = f"INSERT INTO {quote(table.name)} ({names}) VALUES ", row, processors  # noqa: S608
-        _plans[table.name, keys] = plan
-    return plan
+    """Insert rows that all have the same keys, of which there are two or more."""
+    names = tuple(rows[0])
+    known = _inserts.get((table.name, names))
+    if known is None:
+        known = _inserts[table.name, names] = (inserting(table, names), itemgetter(*names))
+    statement, values = known
+    statement.run(connection, list(map(values, rows)))
