@@ -77,6 +77,14 @@ class Options:
             raise Misconfigured(f"{name} must be a table")
         return dict(value)
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """A list of strings, or one string with commas or blanks between them."""
+        value = self._left.pop(name, None) or ()
+        given = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(given, list | tuple) or not all(isinstance(one, str) and one for one in given):
+            raise Misconfigured(f"{name} must be a list of texts")
+        return tuple(given)
+
     def finish(self) -> None:
         """Call last: an option nobody asked for is a misspelling that would silently leave a default in force."""
         if self._left:

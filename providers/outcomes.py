@@ -24,7 +24,7 @@ class HttpAnswer(Protocol):
     def text(self) -> str: ...
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """One line, without what databases and terminals take amiss."""
     printable = "".join(char if char.isprintable() else " " for char in text[: 10 * _LONGEST])
     return " ".join(printable.split())[:_LONGEST]
@@ -32,30 +32,30 @@ def _line(text: str) -> str:
 
 def accepted(ref: str | None, text: str = "taken") -> Outcome:
     return Outcome(
-        OutcomeKind.ACCEPTED, Reply(250, "2.0.0", _line(f"{text} as {ref}" if ref else text)), ref=ref
+        OutcomeKind.ACCEPTED, Reply(250, "2.0.0", line(f"{text} as {ref}" if ref else text)), ref=ref
     )
 
 
 def rejected(text: str, enhanced: str = "5.6.0") -> Outcome:
     return Outcome(
-        OutcomeKind.REJECTED, Reply(550 if enhanced.startswith("5.1") else 554, enhanced, _line(text))
+        OutcomeKind.REJECTED, Reply(550 if enhanced.startswith("5.1") else 554, enhanced, line(text))
     )
 
 
 def retry(text: str, after: float | None = None) -> Outcome:
-    return Outcome(OutcomeKind.RETRY, Reply(451, "4.4.1", _line(text)), retry_after=after)
+    return Outcome(OutcomeKind.RETRY, Reply(451, "4.4.1", line(text)), retry_after=after)
 
 
 def throttled(text: str, after: float | None = None, scope: str = "account") -> Outcome:
-    return Outcome(OutcomeKind.THROTTLED, Reply(451, "4.7.1", _line(text)), retry_after=after, scope=scope)
+    return Outcome(OutcomeKind.THROTTLED, Reply(451, "4.7.1", line(text)), retry_after=after, scope=scope)
 
 
 def config(text: str, enhanced: str = "5.7.0") -> Outcome:
-    return Outcome(OutcomeKind.CONFIG, Reply(554, enhanced, _line(text)))
+    return Outcome(OutcomeKind.CONFIG, Reply(554, enhanced, line(text)))
 
 
 def ambiguous(text: str) -> Outcome:
-    return Outcome(OutcomeKind.AMBIGUOUS, Reply(451, "4.4.2", _line(text)))
+    return Outcome(OutcomeKind.AMBIGUOUS, Reply(451, "4.4.2", line(text)))
 
 
 #: answered after `aclose`

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from relay.core.errors import Misconfigured
-from relay.core.provider import Provider, ProviderKind
+from relay.core.provider import Capabilities, Provider, ProviderKind
 
 GROUP = "pillarbox.providers"
 
@@ -24,6 +24,15 @@ def kind(name: str) -> ProviderKind:
             raise Misconfigured(f"type {name!r} cannot be loaded: {error}") from None
         return loaded
     raise Misconfigured(f"type {name!r} is not installed (known: {', '.join(kinds())})")
+
+
+def capabilities(name: str) -> Capabilities | None:
+    """What providers of a kind can do; None where that is not known before one is made."""
+    try:
+        found = getattr(kind(name), "capabilities", None)
+    except Misconfigured:
+        return None
+    return found if isinstance(found, Capabilities) else None
 
 
 def build(configured: Mapping[str, Mapping[str, Any]]) -> dict[str, Provider]:

@@ -26,7 +26,9 @@ def hex_hmac(secret: str, given: str | None, body: bytes) -> None:
     _same(wanted, given)
 
 
-def mailgun(key: str, signature: Mapping[str, object], *, now: float | None = None) -> None:
+def mailgun(
+    key: str, signature: Mapping[str, object], *, now: float | None = None, window: float = WINDOW
+) -> None:
     """HMAC-SHA256 of timestamp and token, which come in the body. The rest of the body is not covered.
 
     https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks
@@ -34,14 +36,20 @@ def mailgun(key: str, signature: Mapping[str, object], *, now: float | None = No
     timestamp, token = signature.get("timestamp"), signature.get("token")
     if not isinstance(timestamp, str | int) or not isinstance(token, str):
         raise NotAuthentic("the signature lacks its timestamp or token")
-    _fresh(str(timestamp), now)
+    _fresh(str(timestamp), now, window)
     wanted = hmac.digest(key.encode(), f"{timestamp}{token}".encode(), "sha256").hex()
     given = signature.get("signature")
     _same(wanted, given if isinstance(given, str) else None)
 
 
 def standard(
-    secret: str, headers: Mapping[str, str], body: bytes, *, prefix: str = "webhook", now: float | None = None
+    secret: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    prefix: str = "webhook",
+    now: float | None = None,
+    window: float = WINDOW,
 ) -> str:
     """Standard Webhooks, and Svix with the prefix `svix`, as Resend has it. Returns the id, the same for repeats.
 
@@ -49,7 +57,7 @@ def standard(
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """
     identifier, moment = headers.get(f"{prefix}-id", ""), headers.get(f"{prefix}-timestamp", "")
-    _fresh(moment, now)
+    _fresh(moment, now, window)
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except binascii.Error:
@@ -64,7 +72,13 @@ def standard(
 
 
 def sendgrid(
-    public_key: str, signature: str | None, timestamp: str | None, body: bytes, *, now: float | None = None
+    public_key: str,
+    signature: str | None,
+    timestamp: str | None,
+    body: bytes,
+    *,
+    now: float | None = None,
+    window: float = WINDOW,
 ) -> None:
     """ECDSA (P-256, SHA-256) over the timestamp and the body; the key is base64 of its DER form.
 
@@ -75,7 +89,7 @@ def sendgrid(
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-    _fresh(timestamp or "", now)
+    _fresh(timestamp or "", now, window)
     try:
         key = load_der_public_key(base64.b64decode(public_key))
         given = base64.b64decode(signature or "", validate=True)
@@ -89,12 +103,67 @@ def sendgrid(
         raise NotAuthentic("the signature does not verify") from None
 
 
-def _fresh(moment: str, now: float | None) -> None:
+#: what is signed of each type of message, in this order; a Subject only where there is one
+_SNS_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+_SNS_SIGNED = {
+    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
+    "SubscriptionConfirmation": _SNS_CONFIRMATION,
+    "UnsubscribeConfirmation": _SNS_CONFIRMATION,
+}
+
+
+def sns_signed(message: Mapping[str, object]) -> bytes:
+    """The bytes that Amazon SNS signs of a message; also raises when one of its fields is missing.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message-verify-message-signature.html
+    """
+    kind = message.get("Type")
+    lines: list[str] = []
+    for name in _SNS_SIGNED.get(kind if isinstance(kind, str) else "", ("Type",)):
+        value = message.get(name)
+        if name == "Subject" and value is None:
+            continue
+        if not isinstance(value, str) or kind not in _SNS_SIGNED:
+            raise NotAuthentic(f"the message has no {name} that SNS would send")
+        lines += (name, value)
+    return "".join(f"{one}\n" for one in lines).encode()
+
+
+def sns(certificate: bytes, message: Mapping[str, object]) -> None:
+    """RSA (PKCS #1 v1.5) with SHA-1 (version 1) or SHA-256 (version 2); the certificate is PEM.
+
+    Whether the certificate is Amazon's is not asked here: that is a matter of where it came from.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+    from cryptography.x509 import load_pem_x509_certificate
+
+    versions = {"1": SHA1, "2": SHA256}
+    algorithm = versions.get(str(message.get("SignatureVersion")))
+    if algorithm is None:
+        raise NotAuthentic("the version of the signature is not known")
+    signed = sns_signed(message)
+    try:
+        key = load_pem_x509_certificate(certificate).public_key()
+        given = base64.b64decode(str(message.get("Signature")), validate=True)
+    except (ValueError, binascii.Error):
+        raise NotAuthentic("the certificate or the signature is malformed") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise NotAuthentic("the certificate is of another kind")
+    try:
+        # SHA-1 is what SNS uses unless the topic asks for version 2.
+        key.verify(given, signed, padding.PKCS1v15(), algorithm())
+    except InvalidSignature:
+        raise NotAuthentic("the signature does not verify") from None
+
+
+def _fresh(moment: str, now: float | None, window: float) -> None:
     try:
         at = int(moment)
     except ValueError:
         raise NotAuthentic("the request has no time") from None
-    if abs((time.time() if now is None else now) - at) > WINDOW:
+    if abs(int(time.time() if now is None else now) - at) > window:
         raise NotAuthentic("the request is too old, or the clocks differ")
 
 

@@ -1,26 +1,31 @@
 """The `brevo` provider. https://developers.brevo.com/reference/sendtransacemail"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
+from providers.brevo import events
 from providers.brevo.outcomes import judge
 from providers.brevo.payload import allowed, message
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
+from providers.reporting import Reporting, read_login
+from providers.told import Told
 from relay.core.parts import Parts
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookRequest
 
 __all__ = ["Brevo"]
 
 
-class Brevo(PartsProvider):
-    """Options: `api_key`, `sandbox` (false: mails are checked and dropped by Brevo), and those of every API.
+class Brevo(Reporting, PartsProvider):
+    """Options: `api_key`, `sandbox` (false: mails are checked and dropped by Brevo), `webhook_user` and
+    `webhook_password` (what its events come with), and those of every API.
 
     Recipients can see our token, in the header `X-Mailin-custom`: Brevo returns nothing else in its events.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         max_recipients=1,
         max_bytes=20_000_000,
@@ -35,6 +40,7 @@ class Brevo(PartsProvider):
     def _configure(self, read: Options) -> None:
         key = read.needed("api_key")
         self._sandbox = read.flag("sandbox", default=False)
+        self._webhook = read_login(read)
         self._open(read_http(read, "https://api.brevo.com"), headers={"api-key": key}, secrets=(key,))
 
     def _allowed(self, parts: Parts) -> None:
@@ -50,3 +56,9 @@ class Brevo(PartsProvider):
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return [(judge(answer),)]
+
+    def _verify(self, request: WebhookRequest) -> None:
+        self._webhook.check(request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

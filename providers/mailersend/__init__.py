@@ -1,27 +1,32 @@
 """The `mailersend` provider. https://developers.mailersend.com/api/v1/email.html"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
+from providers.mailersend import events
 from providers.mailersend.outcomes import judge
 from providers.mailersend.payload import message, unnamed
 from providers.options import Options
+from providers.reporting import Reporting, read_keys
+from providers.told import Told
 from relay.core.parts import Parts, Unsayable
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookAnswer, WebhookRequest
 
 __all__ = ["MailerSend"]
 
 
-class MailerSend(PartsProvider):
-    """Options: `api_key`, `custom_headers` ("refuse", "send" or "drop"), and those of every API.
+class MailerSend(Reporting, PartsProvider):
+    """Options: `api_key`, `custom_headers` ("refuse", "send" or "drop"), `webhook_key` (the signing secret of
+    events), and those of every API.
 
     Only MailerSend's largest plan takes headers of one's own. With the others a mail that has any is refused, so
     that routing can take another way, unless `custom_headers` says to leave them out.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         max_recipients=1,
         max_attachment_bytes=25_000_000,
@@ -33,6 +38,7 @@ class MailerSend(PartsProvider):
 
     def _configure(self, read: Options) -> None:
         key = read.needed("api_key")
+        self._webhook = read_keys(read)
         self._custom_headers = read.choice("custom_headers", "refuse", ("refuse", "send", "drop"))
         self._open(
             read_http(read, "https://api.mailersend.com"),
@@ -56,3 +62,12 @@ class MailerSend(PartsProvider):
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return [(judge(answer),)]
+
+    def _greeting(self, request: WebhookRequest) -> WebhookAnswer | None:
+        return WebhookAnswer() if events.is_test(request) else None
+
+    def _verify(self, request: WebhookRequest) -> None:
+        events.verify(self._webhook, request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

@@ -1,29 +1,33 @@
 """The `mailgun` provider: MIME by API. https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages"""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from providers.api import ApiProvider
 from providers.http import Answer, Call, read_http
+from providers.mailgun import events
 from providers.mailgun.outcomes import judge
 from providers.mailgun.payload import form
 from providers.options import Options
+from providers.reporting import Reporting, read_keys
+from providers.told import Told
 from relay.core.errors import Misconfigured
-from relay.core.provider import Capabilities, Outgoing, ProviderProblem, Receipt
+from relay.core.provider import Capabilities, Outgoing, ProviderProblem, Receipt, Report, WebhookRequest
 
 __all__ = ["Mailgun"]
 
 _REGIONS = {"us": "https://api.mailgun.net", "eu": "https://api.eu.mailgun.net"}
 
 
-class Mailgun(ApiProvider):
+class Mailgun(Reporting, ApiProvider):
     """Options: `domain`, `api_key` (of the account, or one for sending only), `region` ("us" or "eu"), `test`
-    (false: mails are taken and not sent), and those of every API.
+    (false: mails are taken and not sent), `webhook_key` (the HTTP webhook signing key), `webhook_max_age`, and those
+    of every API.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        max_recipients=1, max_bytes=25_000_000, envelope_sender=False
+        events=True, max_recipients=1, max_bytes=25_000_000, envelope_sender=False
     )
 
     def _configure(self, read: Options) -> None:
@@ -33,6 +37,8 @@ class Mailgun(ApiProvider):
             raise Misconfigured("domain must be a domain name")
         base_url = _REGIONS[read.choice("region", "us", tuple(_REGIONS))]
         self._test = read.flag("test", default=False)
+        self._webhook = read_keys(read, dated=True)
+        self._seen = events.Seen()
         self._path = f"/v3/{domain}/messages.mime"
         credential = base64.b64encode(f"api:{key}".encode()).decode()
         self._open(
@@ -59,3 +65,9 @@ class Mailgun(ApiProvider):
         if answer.status == 404:
             raise ProviderProblem("the domain is not known in this region")
         return super()._found(answer)
+
+    def _verify(self, request: WebhookRequest) -> None:
+        events.verify(self._webhook, self._seen, request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

@@ -1,26 +1,30 @@
 """The `mailjet` provider, version 3.1. https://dev.mailjet.com/email/guides/send-api-v31/"""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
+from providers.mailjet import events
 from providers.mailjet.outcomes import judge
 from providers.mailjet.payload import message
 from providers.options import Options
+from providers.reporting import Reporting, read_login
+from providers.told import Told
 from relay.core.parts import Parts
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookRequest
 
 __all__ = ["Mailjet"]
 
 
-class Mailjet(PartsProvider):
-    """Options: `api_key` (public), `secret_key` (private), `sandbox` (false: mails are checked and not sent), and
-    those of every API.
+class Mailjet(Reporting, PartsProvider):
+    """Options: `api_key` (public), `secret_key` (private), `sandbox` (false: mails are checked and not sent),
+    `webhook_user` and `webhook_password` (what its events come with), and those of every API.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         batch_size=50,
         max_recipients=1,
@@ -34,6 +38,7 @@ class Mailjet(PartsProvider):
     def _configure(self, read: Options) -> None:
         key, secret = read.needed("api_key"), read.needed("secret_key")
         self._sandbox = read.flag("sandbox", default=False)
+        self._webhook = read_login(read)
         credential = base64.b64encode(f"{key}:{secret}".encode()).decode()
         self._open(
             read_http(read, "https://api.mailjet.com"),
@@ -50,3 +55,9 @@ class Mailjet(PartsProvider):
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return judge(answer, mails)
+
+    def _verify(self, request: WebhookRequest) -> None:
+        self._webhook.check(request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

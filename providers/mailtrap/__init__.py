@@ -1,15 +1,18 @@
 """The `mailtrap` provider. https://api-docs.mailtrap.io/docs/mailtrap-api-docs/67f1d70aeb62c-send-email"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
+from providers.mailtrap import events
 from providers.mailtrap.outcomes import judge, judge_batch
 from providers.mailtrap.payload import message
 from providers.options import Options
+from providers.reporting import Reporting, read_keys
+from providers.told import Told
 from relay.core.parts import Parts
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookRequest
 
 __all__ = ["Mailtrap"]
 
@@ -17,14 +20,15 @@ _STREAMS = {"transactional": "https://send.api.mailtrap.io", "bulk": "https://bu
 _SANDBOX = "https://sandbox.api.mailtrap.io"
 
 
-class Mailtrap(PartsProvider):
+class Mailtrap(Reporting, PartsProvider):
     """Options: `token`, `stream` ("transactional" or "bulk"), `sandbox_inbox` (mails go into that inbox and nowhere
-    else), and those of every API.
+    else), `webhook_key` (the signing secret of events), and those of every API.
 
     A batch may be 500 mails; fewer limit how many are in doubt when the line is lost within one.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         batch_size=50,
         max_recipients=1,
@@ -35,6 +39,7 @@ class Mailtrap(PartsProvider):
 
     def _configure(self, read: Options) -> None:
         token = read.needed("token")
+        self._webhook = read_keys(read)
         stream = read.choice("stream", "transactional", tuple(_STREAMS))
         inbox = read.integer("sandbox_inbox", 0, least=0, most=10**15)
         self._suffix = f"/{inbox}" if inbox else ""
@@ -58,3 +63,9 @@ class Mailtrap(PartsProvider):
 
     async def _probe_call(self) -> Call:
         return json_call(f"/api/send{self._suffix}", {})
+
+    def _verify(self, request: WebhookRequest) -> None:
+        events.verify(self._webhook, request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

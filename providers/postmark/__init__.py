@@ -1,26 +1,31 @@
 """The `postmark` provider. https://postmarkapp.com/developer/api/email-api"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
+from providers.postmark import events
 from providers.postmark.outcomes import judge, judge_batch
 from providers.postmark.payload import message
+from providers.reporting import Reporting, read_login
+from providers.told import Told
 from relay.core.parts import Parts
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookRequest
 
 __all__ = ["Postmark"]
 
 
-class Postmark(PartsProvider):
-    """Options: `token` (of the server), `stream` ("outbound"), and those of every API.
+class Postmark(Reporting, PartsProvider):
+    """Options: `token` (of the server), `stream` ("outbound"), `webhook_user` and `webhook_password` (what its events
+    come with), and those of every API.
 
     A batch may be 500 mails; fewer limit how many are in doubt when the line is lost within one.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         batch_size=50,
         max_recipients=1,
@@ -31,6 +36,7 @@ class Postmark(PartsProvider):
 
     def _configure(self, read: Options) -> None:
         token = read.needed("token")
+        self._webhook = read_login(read)
         self._stream = read.text("stream", "outbound") or "outbound"
         self._open(
             read_http(read, "https://api.postmarkapp.com"),
@@ -47,3 +53,9 @@ class Postmark(PartsProvider):
 
     def _judge(self, answer: Answer, mails: Sequence[Outgoing]) -> Sequence[Receipt]:
         return judge_batch(answer, mails) if len(mails) > 1 else [(judge(answer),)]
+
+    def _verify(self, request: WebhookRequest) -> None:
+        self._webhook.check(request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

@@ -1,26 +1,31 @@
 """The `sendgrid` provider. https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from providers.api import PartsProvider
 from providers.http import Answer, Call, json_call, read_http
 from providers.options import Options
+from providers.reporting import Reporting, read_keys
+from providers.sendgrid import events
 from providers.sendgrid.outcomes import judge
 from providers.sendgrid.payload import message
+from providers.told import Told
 from relay.core.parts import Parts
-from relay.core.provider import Capabilities, Outgoing, Receipt
+from relay.core.provider import Capabilities, Outgoing, Receipt, Report, WebhookRequest
 
 __all__ = ["SendGrid"]
 
 
-class SendGrid(PartsProvider):
-    """Options: `api_key`, `sandbox` (false: mails are checked and dropped by SendGrid), and those of every API.
+class SendGrid(Reporting, PartsProvider):
+    """Options: `api_key`, `sandbox` (false: mails are checked and dropped by SendGrid), `webhook_key` (the public key
+    that events verify with), `webhook_max_age`, and those of every API.
 
     For subusers in the EU say `base_url = "https://api.eu.sendgrid.com"`.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
+        events=True,
         raw=False,
         max_recipients=1,
         max_bytes=30_000_000,
@@ -32,6 +37,7 @@ class SendGrid(PartsProvider):
     def _configure(self, read: Options) -> None:
         key = read.needed("api_key")
         self._sandbox = read.flag("sandbox", default=False)
+        self._webhook = read_keys(read, dated=True, known=events.known)
         self._open(
             read_http(read, "https://api.sendgrid.com"),
             headers={"authorization": f"Bearer {key}"},
@@ -51,3 +57,9 @@ class SendGrid(PartsProvider):
     async def _probe_call(self) -> Call:
         # Not an empty mail: SendGrid has been seen to bar senders of many bad requests for a while.
         return Call("/v3/scopes", method="GET")
+
+    def _verify(self, request: WebhookRequest) -> None:
+        events.verify(self._webhook, request)
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        return events.reports(told, request)

@@ -3,15 +3,26 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from providers import reporting
 from providers.api import ApiProvider
 from providers.http import Answer, Call, read_http
 from providers.options import Options
+from providers.ses import events
 from providers.ses.credentials import credentials
+from providers.ses.notices import Notices
 from providers.ses.outcomes import judge, quota
 from providers.ses.payload import fits, message
 from providers.ses.signing import signed
 from relay.core.errors import Misconfigured
-from relay.core.provider import Capabilities, Outgoing, ProviderProblem, Receipt
+from relay.core.provider import (
+    Capabilities,
+    Outgoing,
+    ProviderProblem,
+    Receipt,
+    Report,
+    WebhookAnswer,
+    WebhookRequest,
+)
 
 __all__ = ["Ses"]
 
@@ -19,15 +30,24 @@ _SEND = "/v2/email/outbound-emails"
 
 
 class Ses(ApiProvider):
-    """Options: `region`, `access_key` with `secret_key` and perhaps `session_token`, `configuration_set`, and
-    those of every API.
+    """Options: `region`, `access_key` with `secret_key` and perhaps `session_token`, `configuration_set`, `topics`
+    (ARNs of the SNS topics that events come by), and those of every API.
+
+    `certificate_hosts` is for emulators of SNS and nothing else: hosts, each perhaps with a port, that are believed
+    like Amazon's own.
 
     Without keys they are looked for where AWS's own tools look: environment, profiles, the machine's role. That
     takes `pip install pillarbox[aws]`. The identity needs `ses:SendEmail` and `ses:SendRawEmail`.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        max_recipients=1, max_bytes=40_000_000, envelope_sender=False, keeps_message_id=False
+        events=True,
+        max_recipients=1,
+        max_bytes=40_000_000,
+        envelope_sender=False,
+        keeps_message_id=False,
+        # After a 401 SNS would try again with a user name and a password.
+        refusal_status=403,
     )
 
     def _configure(self, read: Options) -> None:
@@ -39,6 +59,7 @@ class Ses(ApiProvider):
         session_token = read.text("session_token", secret=True)
         self._configuration_set = read.text("configuration_set")
         self._credentials = credentials(access_key, secret_key, session_token)
+        self._notices = Notices(read)
         known = (secret_key or "", session_token or "")
         self._open(read_http(read, f"https://email.{self._region}.amazonaws.com"), secrets=known)
 
@@ -65,3 +86,9 @@ class Ses(ApiProvider):
         keys = await self._credentials()
         headers = signed(method, self._http.base_url + path, body, keys, self._region)
         return Call(path, body, headers, method)
+
+    async def receive(self, request: WebhookRequest) -> WebhookAnswer | None:
+        return await self._notices.receive(request, self._http)
+
+    def read(self, request: WebhookRequest) -> Sequence[Report]:
+        return reporting.read(request, events.reports)
