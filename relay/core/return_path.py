@@ -6,7 +6,6 @@ the case of a local part; 47 of its 64 octets (RFC 5321 4.5.3.1.1).
 """
 
 import base64
-import binascii
 import re
 import struct
 from collections.abc import Iterator
@@ -61,10 +60,13 @@ class ReturnPaths:
 
     def make(self, message_id: int, recipient_id: int, at: datetime) -> str:
         """The return path of a mail sent at `at`."""
+        return f"b+{self.seal(message_id, recipient_id, at)}@{self.domain}"
+
+    def seal(self, message_id: int, recipient_id: int, at: datetime) -> str:
+        """The token by itself, for fields that come back with a bounce, such as ENVID (RFC 3461 4.4)."""
         day = -((_EPOCH - at - self._lifetime) // _DAY)  # rounded up
         body = _BODY.pack(message_id, recipient_id, day)
-        token = base64.b32encode(body + seal.sign(self._key, body, _MAC)).decode().lower().rstrip("=")
-        return f"b+{token}@{self.domain}"
+        return base64.b32encode(body + seal.sign(self._key, body, _MAC)).decode().lower().rstrip("=")
 
     def owns(self, address: str) -> bool:
         """Whether the address is in the domain where bounces come home."""
@@ -75,9 +77,13 @@ class ReturnPaths:
         found = _TOKEN.fullmatch(address)
         if found is None or found[2].lower() != self.domain:
             raise NotOurs(address)
-        home = self._open(found[1])
+        return self.unseal(found[1], at)
+
+    def unseal(self, token: str, at: datetime) -> Home:
+        """Whose token this is, at `at`. Raises `NotOurs` or `TooOld`."""
+        home = self._open(token)
         if home.expires_at <= at:
-            raise TooOld(address)
+            raise TooOld(token)
         return home
 
     def find(self, text: str, at: datetime) -> Iterator[Home]:
@@ -91,10 +97,9 @@ class ReturnPaths:
                 continue
 
     def _open(self, token: str) -> Home:
-        padding = "=" * (-_LENGTH % 8)
         try:
-            data = base64.b32decode(token.upper() + padding)
-        except binascii.Error:
+            data = base64.b32decode(token.upper() + "=" * (-_LENGTH % 8))
+        except ValueError:
             raise NotOurs(token) from None
         body, signature = data[: _BODY.size], data[_BODY.size :]
         if len(signature) != _MAC or not seal.verify(self._key, body, signature):
