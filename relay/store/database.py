@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -99,31 +100,33 @@ class SqliteDatabase(Database):
 
     def _run(self, writing: bool, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            connection = self._connection()
+            connection, driver = self._connection()
             if not writing:
-                connection.exec_driver_sql("BEGIN")
+                driver.execute("BEGIN")
                 try:
                     return work(connection, *args, **kwargs)
                 finally:
-                    connection.rollback()
+                    _end(connection, driver, "ROLLBACK")
             with self._write_lock():
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                driver.execute("BEGIN IMMEDIATE")
                 try:
                     result = work(connection, *args, **kwargs)
-                    connection.commit()
+                    _end(connection, driver, "COMMIT")
                 except BaseException:
-                    connection.rollback()
+                    _end(connection, driver, "ROLLBACK")
                     raise
                 return result
-        except sa.exc.OperationalError as error:
+        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
             raise Unavailable from error
 
-    def _connection(self) -> sa.Connection:
-        connection: sa.Connection | None = getattr(self._local, "connection", None)
-        if connection is None or connection.closed:
-            connection = self._local.connection = self._engine.connect()
+    def _connection(self) -> tuple[sa.Connection, sqlite3.Connection]:
+        found: tuple[sa.Connection, sqlite3.Connection] | None = getattr(self._local, "connection", None)
+        if found is None or found[0].closed or found[0].invalidated:
+            connection = self._engine.connect()
             self._connections.append(connection)
-        return connection
+            driver: Any = connection.connection.driver_connection
+            found = self._local.connection = connection, driver
+        return found
 
     @contextlib.contextmanager
     def _write_lock(self) -> Iterator[None]:
@@ -149,10 +152,20 @@ class SqliteDatabase(Database):
             self._lock = -1
 
 
+def _end(connection: sa.Connection, driver: sqlite3.Connection, how: str) -> None:
+    """Commit or roll back by the driver, and let SQLAlchemy know if it took part."""
+    if driver.in_transaction:
+        driver.execute(how)
+    if connection.in_transaction():
+        connection.rollback()
+
+
 def sqlite_engine(path: Path) -> sa.Engine:
     """A synchronous engine with the settings durability depends on; see `_configure_sqlite`."""
     engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": 10}
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
     )
     sa.event.listen(engine, "connect", _configure_sqlite)
     return engine

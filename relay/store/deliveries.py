@@ -6,18 +6,19 @@ its lease cannot overwrite what another has done since.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import MAIL_LANES, State, Status, advance
 from relay.store import tables as t
 from relay.store import timeline
+from relay.store.rows import Columns, Statement, updating
 from relay.store.types import BigInt, Instant
 
 
@@ -45,6 +46,8 @@ class ClaimedMail:
     id: int
     row: dict[str, Any]
     claims: list[Claim] = field(default_factory=list)
+    #: its bytes, where they are few
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,73 +82,58 @@ class Settlement:
     switches: tuple[Switch, ...] = ()
 
 
-_CLAIMED = (
-    t.recipient.c.id,
-    t.recipient.c.message_id,
-    t.recipient.c.account_id,
-    t.recipient.c.position,
-    t.recipient.c.address,
-    t.recipient.c.attempts,
-    t.recipient.c.fence,
-    t.recipient.c.notify,
-    t.recipient.c.orcpt,
-    t.recipient.c.crashes,
+_MAIL = Columns(
+    (
+        t.message.c.id,
+        t.message.c.account_id,
+        t.message.c.key_id,
+        t.message.c.sender,
+        t.message.c.tag,
+        t.message.c.classification,
+        t.message.c.lane,
+        t.message.c.size,
+        t.message.c.smtputf8,
+        t.message.c.eight_bit,
+        t.message.c.ret,
+        t.message.c.envid,
+        t.message.c.metadata,
+        t.message.c.options,
+        t.message.c.accepted_at,
+    )
 )
-
-_MAIL = (
-    t.message.c.id,
-    t.message.c.account_id,
-    t.message.c.key_id,
-    t.message.c.sender,
-    t.message.c.tag,
-    t.message.c.classification,
-    t.message.c.lane,
-    t.message.c.size,
-    t.message.c.smtputf8,
-    t.message.c.eight_bit,
-    t.message.c.ret,
-    t.message.c.envid,
-    t.message.c.metadata,
-    t.message.c.options,
-    t.message.c.accepted_at,
-)
+#: octets up to which a mail is read together with its claim
+_SMALL = 64 * 1024
 
 
 def claim(
     connection: sa.Connection, message_ids: Sequence[int], *, now: datetime, lease: float
 ) -> list[ClaimedMail]:
     """Claim everything that is due of these messages, suspects apart."""
-    return _claimed(connection, _CLAIM, {"b_ids": list(message_ids)}, now, lease)
+    until = now + timedelta(seconds=lease)
+    return _claimed(connection, _CLAIM, until, list(message_ids), State.QUEUED.value, now)
 
 
 def claim_due(
     connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float
 ) -> list[ClaimedMail]:
     """Claim up to `limit` recipients of a lane that are due, longest due first."""
-    return _claimed(connection, _CLAIM_DUE, {"b_lane": lane, "b_limit": limit}, now, lease)
+    return _claimed(connection, _CLAIM_DUE, now + timedelta(seconds=lease), lane, now, limit)
 
 
 def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> list[ClaimedMail]:
     """Claim one recipient that a worker vanished with: it is tried alone, so that no other is blamed for it."""
-    return _claimed(connection, _CLAIM_SUSPECT, {}, now, lease)
+    return _claimed(connection, _CLAIM_SUSPECT, now + timedelta(seconds=lease), now)
 
 
-def _claimed(
-    connection: sa.Connection,
-    statement: sa.Executable,
-    parameters: dict[str, Any],
-    now: datetime,
-    lease: float,
-) -> list[ClaimedMail]:
-    parameters |= {"b_now": now, "b_lease_until": now + timedelta(seconds=lease)}
-    claims = [Claim(*row) for row in connection.execute(statement, parameters)]
+def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) -> list[ClaimedMail]:
+    claims = [Claim(*row) for row in statement.rows(connection, State.SENDING.value, *parameters)]
     if not claims:
         return []
+    sqlite = connection.dialect.name == "sqlite"
     mails: dict[int, ClaimedMail] = {}
-    rows = connection.execute(_CLAIMED_MAIL, {"b_ids": list({c.message_id for c in claims})})
-    for row in rows.mappings():
-        mails[row["id"]] = ClaimedMail(row["id"], dict(row))
-    claims.sort(key=lambda c: c.position)
+    for *row, body in _CLAIMED_MAIL.rows(connection, _SMALL, list({c.message_id for c in claims})):
+        mails[row[0]] = ClaimedMail(row[0], _MAIL.read(row, sqlite=sqlite), body=body)
+    claims.sort(key=attrgetter("position"))
     for one in claims:
         mails[one.message_id].claims.append(one)
     return list(mails.values())
@@ -157,51 +145,30 @@ _IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
 _QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
 
 
-def _claiming(wanted: sa.Select[tuple[int]]) -> ReturningUpdate[Any]:
+def _claiming(wanted: str) -> Statement:
     # SKIP LOCKED lets several workers claim side by side; SQLite, with one writer, has no such words.
-    statement: ReturningUpdate[Any] = (
-        t.recipient.update()
-        .where(t.recipient.c.id.in_(wanted.with_for_update(skip_locked=True)))
-        .values(
-            state=State.SENDING,
-            attempts=t.recipient.c.attempts + 1,
-            fence=t.recipient.c.fence + 1,
-            lease_until=sa.bindparam("b_lease_until", type_=Instant()),
-        )
-        .returning(*_CLAIMED)
+    return Statement(
+        "UPDATE recipient SET state = $1::text, attempts = attempts + 1, fence = fence + 1,"  # noqa: S608
+        f" lease_until = $2::timestamptz WHERE id IN (SELECT id FROM recipient WHERE {wanted} FOR UPDATE SKIP LOCKED)"
+        f" RETURNING {', '.join(f.name for f in fields(Claim))}"
     )
-    return statement
 
 
+# A bound state keeps the planner from walking the index of everything that is due.
 _CLAIM = _claiming(
-    sa.select(t.recipient.c.id).where(
-        t.recipient.c.message_id.in_(_IDS),
-        # A bound state keeps the planner from walking the index of everything that is due.
-        t.recipient.c.state == State.QUEUED,
-        t.recipient.c.due_at <= _NOW,
-        t.recipient.c.crashes == 0,
-    )
+    "message_id = ANY($3::bigint[]) AND state = $4::text AND due_at <= $5::timestamptz AND crashes = 0"
 )
 _CLAIM_DUE = _claiming(
-    sa.select(t.recipient.c.id)
-    .where(
-        t.recipient.c.state == _QUEUED,
-        t.recipient.c.lane == sa.bindparam("b_lane"),
-        t.recipient.c.due_at <= _NOW,
-        t.recipient.c.crashes == 0,
-    )
-    .order_by(t.recipient.c.due_at)
-    .limit(sa.bindparam("b_limit", type_=sa.Integer()))
+    "state = 'queued' AND lane = $3::text AND due_at <= $4::timestamptz AND crashes = 0"
+    " ORDER BY due_at LIMIT $5::integer"
 )
 _CLAIM_SUSPECT = _claiming(
-    sa.select(t.recipient.c.id)
-    .where(
-        t.recipient.c.state == _QUEUED,
-        t.recipient.c.crashes > sa.literal_column("0"),
-        t.recipient.c.due_at <= _NOW,
-    )
-    .order_by(t.recipient.c.due_at)
-    .limit(1)
+    "state = 'queued' AND crashes > 0 AND due_at <= $3::timestamptz ORDER BY due_at LIMIT 1"
+)
+_CLAIMED_MAIL = Statement(
+    f"SELECT {', '.join(f'm.{name}' for name in _MAIL.names)}, b.data FROM message AS m"  # noqa: S608
+    " LEFT JOIN body AS b ON b.message_id = m.id AND b.part = 0 AND m.size <= $1::integer"
+    " WHERE m.id = ANY($2::bigint[])"
 )
 _HISTORY = (
     sa.select(t.event.c.recipient_id, t.event.c.kind, t.event.c.provider, t.event.c.detail)
@@ -211,16 +178,13 @@ _HISTORY = (
     )
     .order_by(t.event.c.id)
 )
-_CLAIMED_MAIL = sa.select(*_MAIL).where(t.message.c.id.in_(_IDS))
 _BODIES = (
     sa.select(t.body.c.message_id, t.body.c.data)
     .where(t.body.c.message_id.in_(_IDS))
     .order_by(t.body.c.message_id, t.body.c.part)
 )
-_HELD = (
-    sa.select(t.recipient.c.id, t.recipient.c.fence, t.recipient.c.status)
-    .where(t.recipient.c.id.in_(_IDS), t.recipient.c.state == State.SENDING)
-    .with_for_update()
+_HELD = Statement(
+    "SELECT id, fence, status FROM recipient WHERE id = ANY($1::bigint[]) AND state = $2::text FOR UPDATE"
 )
 _DUE = (
     sa.select(t.recipient.c.id)
@@ -256,60 +220,45 @@ def history(
 
 def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
     """Record results in one transaction; returns those whose claim was no longer held and that changed nothing."""
-    current = {row.id: row for row in connection.execute(_HELD, {"b_ids": [s.claim.id for s in settlements]})}
+    held = _HELD.rows(connection, [s.claim.id for s in settlements], State.SENDING.value)
+    current = {identifier: (fence, status) for identifier, fence, status in held}
     stale: list[Settlement] = []
-    recipients: list[dict[str, Any]] = []
+    recipients: list[tuple[Any, ...]] = []
     events: list[dict[str, Any]] = []
-    messages: list[dict[str, Any]] = []
+    messages: list[tuple[Any, ...]] = []
     for s in settlements:
-        row = current.get(s.claim.id)
-        if row is None or row.fence != s.claim.fence:
+        claim = s.claim
+        fence, known = current.get(claim.id, (None, ""))
+        if fence != claim.fence:
             stale.append(s)
             continue
-        status = advance(Status(row.status), s.status) if s.status else Status(row.status)
+        before = Status(known)
+        status = advance(before, s.status) if s.status else before
         recipients.append(
-            {
-                "b_id": s.claim.id,
-                "b_state": s.state,
-                "b_status": status,
-                "b_due_at": s.due_at,
-                "b_provider": s.provider,
-                "b_provider_ref": s.ref,
-                "b_reply": s.reply,
-                "b_at": s.at,
-                "b_waiting_for": s.waiting_for,
-            }
+            (claim.id, s.state.value, status.value, s.due_at, s.provider, s.ref, s.reply, s.waiting_for, s.at)
         )
         events.extend(_switched(s, switch) for switch in s.switches)
         events.append(
             {
                 "id": new_id(),
-                "message_id": s.claim.message_id,
-                "recipient_id": s.claim.id,
-                "kind": s.kind,
+                "message_id": claim.message_id,
+                "recipient_id": claim.id,
+                "kind": s.kind.value,
                 "at": s.at,
                 "provider": s.provider,
-                "attempt": s.claim.attempts,
+                "attempt": claim.attempts,
                 "reply": s.reply,
                 "detail": s.detail,
             }
         )
-        if s.claim.position == 0 and status != row.status:
-            messages.append(
-                {
-                    "b_id": s.claim.message_id,
-                    "b_status": status,
-                    "b_at": s.at,
-                    "b_sent_at": s.at if s.kind is EventKind.SENT else None,
-                    "b_error_code": s.error_code,
-                    "b_error_sub_type": s.error_sub_type,
-                }
-            )
+        if claim.position == 0 and status is not before:
+            sent_at = s.at if s.kind is EventKind.SENT else None
+            messages.append((claim.message_id, status.value, s.at, sent_at, s.error_code, s.error_sub_type))
     if recipients:
-        connection.execute(_SETTLE_RECIPIENT, recipients)
+        _SETTLE_RECIPIENT.run(connection, recipients)
         timeline.add(connection, events, {s.claim.message_id: s.claim.account_id for s in settlements})
     if messages:
-        connection.execute(_SETTLE_MESSAGE, messages)
+        _SETTLE_MESSAGE.run(connection, messages)
     return stale
 
 
@@ -318,7 +267,7 @@ def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
         "id": new_id(),
         "message_id": s.claim.message_id,
         "recipient_id": s.claim.id,
-        "kind": EventKind.SWITCHED,
+        "kind": EventKind.SWITCHED.value,
         "at": switch.at,
         "provider": switch.came_from,
         "attempt": s.claim.attempts,
@@ -327,34 +276,28 @@ def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
     }
 
 
-_SETTLE_RECIPIENT = (
-    t.recipient.update()
-    .where(t.recipient.c.id == sa.bindparam("b_id"))
-    .values(
-        state=sa.bindparam("b_state"),
-        status=sa.bindparam("b_status"),
-        due_at=sa.bindparam("b_due_at"),
-        lease_until=sa.null(),
-        provider=sa.bindparam("b_provider"),
-        provider_ref=sa.bindparam("b_provider_ref"),
-        reply=sa.bindparam("b_reply"),
-        waiting_for=sa.bindparam("b_waiting_for"),
-        updated_at=sa.bindparam("b_at"),
-    )
+_R, _M = t.recipient.c, t.message.c
+_SETTLE_RECIPIENT = updating(
+    t.recipient,
+    (
+        _R.id,
+        _R.state,
+        _R.status,
+        _R.due_at,
+        _R.provider,
+        _R.provider_ref,
+        _R.reply,
+        _R.waiting_for,
+        _R.updated_at,
+    ),
+    "state = v.state, status = v.status, due_at = v.due_at, lease_until = NULL, provider = v.provider,"
+    " provider_ref = v.provider_ref, reply = v.reply, waiting_for = v.waiting_for, updated_at = v.updated_at",
 )
-
-_SETTLE_MESSAGE = (
-    t.message.update()
-    .where(t.message.c.id == sa.bindparam("b_id"))
-    .values(
-        status=sa.bindparam("b_status"),
-        updated_at=sa.bindparam("b_at"),
-        sent_at=sa.func.coalesce(
-            t.message.c.sent_at, sa.bindparam("b_sent_at", type_=t.message.c.sent_at.type)
-        ),
-        error_code=sa.bindparam("b_error_code"),
-        error_sub_type=sa.bindparam("b_error_sub_type"),
-    )
+_SETTLE_MESSAGE = updating(
+    t.message,
+    (_M.id, _M.status, _M.updated_at, _M.sent_at, _M.error_code, _M.error_sub_type),
+    "status = v.status, updated_at = v.updated_at, sent_at = COALESCE(message.sent_at, v.sent_at),"
+    " error_code = v.error_code, error_sub_type = v.error_sub_type",
 )
 
 

@@ -1,4 +1,4 @@
-"""Statements of the busiest paths, given to the driver as they are: written once for PostgreSQL, and for SQLite by rule.
+"""Statements of the busiest paths, given to the drivers as they are: PostgreSQL's text, from which SQLite's follows.
 
 SQLAlchemy compiles, binds and wraps anew for every execution, which costs more than a small statement itself. What
 runs thousands of times a second is therefore text, in the transaction of the connection it is given. Everything else
@@ -6,6 +6,7 @@ uses SQLAlchemy.
 """
 
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -176,10 +177,11 @@ class Many:
             count = min(self._most, 1 << (len(bound) - start).bit_length() - 1)
             text = self._texts.get(count)
             if text is None:
-                text = self._texts[count] = (
-                    self._opening + ",".join([self._group] * count) + self._closing
-                )
-            execute(text, tuple(chain.from_iterable(bound[start : start + count])))
+                text = self._texts[count] = self._opening + ",".join([self._group] * count) + self._closing
+            try:
+                execute(text, tuple(chain.from_iterable(bound[start : start + count])))
+            except sqlite3.IntegrityError as error:
+                raise sa.exc.IntegrityError(text, None, error) from error
             start += count
 
 
@@ -190,7 +192,7 @@ def inserting(table: sa.Table, names: Sequence[str]) -> Many:
     values = ", ".join(
         f'v."{name}"' + ("::jsonb" if place in columns.json else "") for place, name in enumerate(names)
     )
-    opening = f'INSERT INTO "{table.name}" ({quoted}) '  # noqa: S608 - names of our own tables
+    opening = f'INSERT INTO "{table.name}" ({quoted}) '
     return Many(columns, f"{opening}VALUES %s", f"{opening}SELECT {values} FROM %s AS v({quoted})")  # noqa: S608
 
 
@@ -198,9 +200,11 @@ def updating(table: sa.Table, columns: Sequence[sa.ColumnElement[Any]], assignme
     """Updates the rows whose ids stand in the first column; `assignments` speak of the others as `v.name`."""
     listed = Columns(columns)
     names = ", ".join(listed.names)
-    rest = f' UPDATE "{table.name}" SET {assignments} FROM v WHERE "{table.name}".id = v.id'  # noqa: S608
-    opening = f"WITH v({names}) AS ("
-    return Many(listed, f"{opening}VALUES %s){rest}", f"{opening}SELECT * FROM %s){rest}")
+    text = (
+        f'WITH v({names}) AS (%s) UPDATE "{table.name}" SET {assignments}'  # noqa: S608 - names of our own tables
+        f' FROM v WHERE "{table.name}".id = v.id'
+    )
+    return Many(listed, text.replace("%s", "VALUES %s"), text.replace("%s", "SELECT * FROM %s"))
 
 
 _inserts: dict[tuple[str, tuple[str, ...]], tuple[Many, Callable[[Any], Row]]] = {}

@@ -5,14 +5,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from relay.store import outbox
 from relay.store import tables as t
+from relay.store.rows import insert_rows
 
 
 def add(
     connection: sa.Connection,
     rows: Sequence[dict[str, Any]],
-    accounts: Mapping[int, int],  # noqa: ARG001 - for those who want to be told
+    accounts: Mapping[int, int],
 ) -> None:
     """Write event rows, all with the same keys. `accounts` has the account of every message they are about."""
     if rows:
-        connection.execute(t.event.insert(), rows)
+        insert_rows(connection, t.event, rows)
+        outbox.happened(connection, rows, accounts)
