@@ -10,6 +10,8 @@ import structlog
 
 from relay.core import address
 from relay.core.message import Submission
+from relay.core.status import lane_of
+from relay.observe import metrics
 from relay.observe.lines import Lines
 
 _log = structlog.get_logger()
@@ -40,6 +42,9 @@ def _busy(event: str, **fields: Any) -> None:
 
 
 def accepted(submission: Submission, identifier: int, size: int) -> None:
+    lane = submission.options.get("lane") or lane_of(submission.classification)
+    metrics.ACCEPTED.add(submission.door, lane)
+    metrics.ACCEPTED_BYTES.add(submission.door, count=size)
     _busy(
         "accepted",
         id=identifier,
@@ -50,6 +55,13 @@ def accepted(submission: Submission, identifier: int, size: int) -> None:
         recipients=len(submission.recipients),
         size=size,
     )
+
+
+def tried(provider: str, lane: str, outcome: str, age: float) -> None:
+    """What a try came to for one recipient, `age` seconds after its mail was accepted."""
+    metrics.OUTCOMES.add(provider, lane, outcome)
+    if outcome == "sent":
+        metrics.ACCEPT_TO_SENT_SECONDS.observe(age, lane)
 
 
 def store_failed(error: BaseException) -> None:
@@ -79,14 +91,17 @@ def bounced(message_id: int, recipient: str, provider: str, attempt: int, reply:
 
 
 def parked(message_id: int, recipient_id: int, reason: str) -> None:
+    metrics.PARKED.add()
     _log.warning("parked", id=message_id, recipient_id=recipient_id, reason=reason)
 
 
 def recovered(message_id: int, recipient_id: int, crashes: int) -> None:
+    metrics.RECOVERED.add()
     _log.warning("recovered", id=message_id, recipient_id=recipient_id, crashes=crashes)
 
 
 def stale(message_id: int, recipient_id: int) -> None:
+    metrics.STALE.add()
     _log.warning("stale result ignored", id=message_id, recipient_id=recipient_id)
 
 
@@ -103,6 +118,7 @@ def provider_misconfigured(provider: str, reply: str) -> None:
 
 
 def wake_up_lost(count: int, error: BaseException) -> None:
+    metrics.WAKE_UPS_LOST.add(count=count)
     _log.warning("wake-up not delivered; the clock will ask again", count=count, error=repr(error))
 
 
@@ -128,6 +144,7 @@ def stopped() -> None:
 
 def fault(where: str, error: BaseException, **fields: Any) -> None:
     """Something we did not expect; the line has what the client was not told."""
+    metrics.FAULTS.add(where)
     _log.error("fault", where=where, error=repr(error), exc_info=error, **fields)
 
 
@@ -194,6 +211,7 @@ def overloaded(door: str, lag: float) -> None:
 
 
 def switched(message_id: int, recipient_id: int, came_from: str, went_to: str, why: str, words: str) -> None:
+    metrics.SWITCHES.add(came_from, went_to, why)
     _log.info(
         "switched",
         id=message_id,
@@ -237,3 +255,29 @@ def reloaded(why: str, providers: str) -> None:
 
 def reload_refused(why: str, reason: str) -> None:
     _log.error("configuration not reloaded; the one before stays in force", why=why, reason=reason)
+
+
+def endpoint_disabled(endpoint_id: int, account_id: int, url: str, reason: str) -> None:
+    """A customer's webhook endpoint is not told anything any more. Its query may hold a token of the customer's."""
+    _log.error(
+        "webhook endpoint disabled",
+        endpoint=endpoint_id,
+        account=account_id,
+        url=url.partition("?")[0],
+        reason=reason,
+    )
+
+
+def ingested(applied: int, repeated: int, early: int, unknown: int) -> None:
+    """Reports were recorded; `early` and `unknown` ones are kept."""
+    _log.info("reports recorded", applied=applied, repeated=repeated, early=early, unknown=unknown)
+
+
+def unreadable(source: str, kind: str, identifier: int, reason: str, due: Any) -> None:
+    """Something told could not be recorded; without `due` it is set aside for a human."""
+    level = _log.warning if due is not None else _log.error
+    level("report not read", source=source, kind=kind, id=identifier, reason=reason, due=due)
+
+
+def webhook_refused(provider: str, reason: str) -> None:
+    _log.warning("webhook refused", provider=provider, reason=reason)

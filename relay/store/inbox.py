@@ -97,18 +97,31 @@ def put(connection: sa.Connection, told: Sequence[Told]) -> None:
 
 
 _ASIDE = frozenset({InboxState.FAILED, InboxState.ORPHAN})
+_SUSPICIOUS = 2
 _I = t.inbox.c
 _NOW = sa.bindparam("b_now", type_=Instant())
 
 
-def take(connection: sa.Connection, *, limit: int, now: datetime, lease: float) -> list[Taken]:
-    """Take up to `limit` rows that are due, or, when there are only such, one that has undone workers.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row that could be taken."""
 
-    A row that was taken twice before and is still there may be what ended those workers: it is taken alone.
-    """
-    parameters = {"b_now": now, "b_until": now + timedelta(seconds=lease), "b_limit": limit}
-    rows = connection.execute(_TAKE, parameters).all() or connection.execute(_TAKE_SUSPECT, parameters).all()
-    return sorted((_taken(row) for row in rows), key=lambda one: one.id)
+    id: int
+    size: int  #: octets
+    #: it was taken before by workers that did not come to an end with it: it may be what ended them
+    suspect: bool
+
+
+def due(connection: sa.Connection, *, limit: int, now: datetime) -> list[Due]:
+    """Up to `limit` rows that are due, longest due first."""
+    rows = connection.execute(_DUE, {"b_now": now, "b_limit": limit})
+    return [Due(row.id, row.size, bool(row.suspect)) for row in rows]
+
+
+def take(connection: sa.Connection, ids: Sequence[int], *, now: datetime, lease: float) -> list[Taken]:
+    """Take those of `ids` that nobody else has taken meanwhile."""
+    parameters = {"b_ids": list(ids), "b_now": now, "b_until": now + timedelta(seconds=lease)}
+    return sorted((_taken(row) for row in connection.execute(_TAKE, parameters)), key=lambda one: one.id)
 
 
 def _taken(row: Any) -> Taken:
@@ -125,35 +138,32 @@ def _taken(row: Any) -> Taken:
     )
 
 
-def _taking(*conditions: sa.ColumnElement[bool], limit: Any) -> ReturningUpdate[Any]:
-    due = (
-        sa.select(_I.id)
-        .where(_I.due_at <= _NOW, *conditions)
-        .order_by(_I.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+_IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
+_DUE = (
+    sa.select(
+        _I.id,
+        sa.func.length(_I.payload).label("size"),
+        # Early reports are taken many times, and by nobody's fault.
+        sa.and_(_I.attempts >= _SUSPICIOUS, _I.state != InboxState.EARLY.value).label("suspect"),
     )
-    statement: ReturningUpdate[Any] = (
-        t.inbox.update()
-        .where(_I.id.in_(due))
-        .values(due_at=sa.bindparam("b_until", type_=Instant()), attempts=_I.attempts + 1)
-        .returning(*(_I[name] for name in _TAKEN))
-    )
-    return statement
-
-
-_TAKEN = ("id", "kind", "source", "state", "received_at", "attempts", "payload", "headers", "query")
-# Early reports are taken many times, and by nobody's fault.
-_SUSPECT = sa.and_(_I.attempts >= sa.literal_column("2"), _I.state != sa.literal_column("'early'"))
-_TAKE = _taking(sa.not_(_SUSPECT), limit=sa.bindparam("b_limit", type_=sa.Integer()))
-_TAKE_SUSPECT = _taking(_SUSPECT, limit=1)
-_HELD = (
-    sa.select(_I.id, _I.attempts)
-    .where(_I.id.in_(sa.bindparam("b_ids", expanding=True, type_=BigInt)))
-    .order_by(_I.id)
-    .with_for_update()
+    .where(_I.due_at <= _NOW)
+    .order_by(_I.due_at)
+    .limit(sa.bindparam("b_limit", type_=sa.Integer()))
 )
-_DELETE = t.inbox.delete().where(_I.id.in_(sa.bindparam("b_ids", expanding=True, type_=BigInt)))
+_TAKE: ReturningUpdate[Any] = (
+    t.inbox.update()
+    .where(
+        _I.id.in_(
+            sa.select(_I.id).where(_I.id.in_(_IDS), _I.due_at <= _NOW).with_for_update(skip_locked=True)
+        )
+    )
+    .values(due_at=sa.bindparam("b_until", type_=Instant()), attempts=_I.attempts + 1)
+    .returning(
+        _I.id, _I.kind, _I.source, _I.state, _I.received_at, _I.attempts, _I.payload, _I.headers, _I.query
+    )
+)
+_HELD = sa.select(_I.id, _I.attempts).where(_I.id.in_(_IDS)).order_by(_I.id).with_for_update()
+_DELETE = t.inbox.delete().where(_I.id.in_(_IDS))
 _ANY_DUE = sa.select(_I.id).where(_I.due_at <= _NOW).limit(1)
 
 

@@ -85,9 +85,19 @@ def _plain(ref: str) -> str:
     return ref.strip().removeprefix("<").removesuffix(">")
 
 
-def apply(connection: sa.Connection, lines: Iterable[Line]) -> Applied:
+#: reports that one statement is about at most
+_AT_ONCE = 1000
+
+
+def apply(connection: sa.Connection, lines: Sequence[Line]) -> Applied:
     """Record what `lines` tell, each once, in the transaction of `connection`."""
     result = Applied()
+    for start in range(0, len(lines), _AT_ONCE):
+        _apply(connection, lines[start : start + _AT_ONCE], result)
+    return result
+
+
+def _apply(connection: sa.Connection, lines: Sequence[Line], result: Applied) -> None:
     fresh: dict[str, Line] = {}
     for line in lines:
         if line.key in fresh:
@@ -115,8 +125,7 @@ def apply(connection: sa.Connection, lines: Iterable[Line]) -> Applied:
         )
         _advance(connection, told)
         _suppress(connection, told)
-        result.applied = len(told)
-    return result
+        result.applied += len(told)
 
 
 # Whose it is.

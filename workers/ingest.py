@@ -1,0 +1,184 @@
+"""What was told of mail is read and recorded, in batches, beside delivery.
+
+Rows of the inbox are taken, read in a thread (vendors' JSON and bounce mail cost time that sends must not wait for),
+and recorded in one transaction with their deletion. A row that cannot be read or recorded is tried again later and
+in the end set aside; the others of its batch are not held up by it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from relay.core.clock import now
+from relay.core.errors import Unavailable
+from relay.core.provider import Provider, Report, WebhookRequest, WebhookSource
+from relay.observe import facts
+from relay.sections import IngestSettings
+from relay.store import inbox, ingestion
+from relay.store.database import Database
+from relay.store.inbox import Due, InboxKind, InboxState, PutBack, Taken
+from relay.store.ingestion import Read
+from relay.store.reports import decode_reports
+
+#: What turns a row into reports. Raises for what cannot be read; does no I/O, as it runs in a thread.
+Reader = Callable[[Taken], Sequence[Report]]
+
+#: rows taken at once at most
+_BATCH = 200
+#: octets of them, unless one has more
+_OCTETS = 16 * 1024 * 1024
+#: seconds after which another worker may take what this one has in hand
+_LEASE = 60.0
+#: seconds until what could not be read is read again
+_PAUSES = (5, 30, 120, 600, 1800)
+#: seconds between looks at the inbox that do not depend on any wake-up
+_LOOK = 3.0
+#: reports recorded in one transaction, unless one row has more
+_REPORTS = 1000
+
+
+class Unreadable(Exception):
+    """Why a row cannot be read, in words for the operator."""
+
+
+def webhook_reader(providers: Callable[[], Mapping[str, Provider]]) -> Reader:
+    """Reads vendors' requests with the providers that are configured when they are read."""
+
+    def read(taken: Taken) -> Sequence[Report]:
+        provider = providers().get(taken.source)
+        if not isinstance(provider, WebhookSource):
+            raise Unreadable(f"no provider is called {taken.source!r} now, or it takes no webhooks")
+        path = f"/v1/webhooks/{taken.source}"
+        return provider.read(
+            WebhookRequest("POST", path, taken.query, taken.headers, taken.payload, taken.received_at)
+        )
+
+    return read
+
+
+def reports_reader(taken: Taken) -> Sequence[Report]:
+    """Reads what needs no reading."""
+    return decode_reports(taken.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    taken: Taken
+    error: Exception
+
+
+class Ingest:
+    """One per worker process. `wake` may be called from any thread; everything else from the loop."""
+
+    def __init__(
+        self, database: Database, readers: Mapping[InboxKind, Reader], settings: IngestSettings
+    ) -> None:
+        self._database = database
+        self._readers = readers
+        self._settings = settings
+        self._patience = timedelta(seconds=settings.early_for)
+        self._bell = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look at the inbox. Thread-safe, never blocks."""
+        with contextlib.suppress(RuntimeError):  # the loop is gone: the inbox keeps what it has
+            self._loop.call_soon_threadsafe(self._bell.set)
+
+    async def run(self) -> None:
+        """Work until cancelled; a batch once begun is seen through, or begun again by another worker."""
+        pause = 0.5
+        while True:
+            self._bell.clear()
+            try:
+                while await self.once():
+                    pause = 0.5
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10.0)
+            except Exception as error:
+                facts.fault("ingest", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), _LOOK)
+
+    async def once(self) -> bool:
+        """Take one batch and see it through; False when nothing was due."""
+        due = await self._database.read(inbox.due, limit=_BATCH, now=now())
+        if not due:
+            return False
+        taken = await self._database.write(inbox.take, _chosen(due), now=now(), lease=_LEASE)
+        read, failed = await asyncio.to_thread(self._read, taken)
+        for batch in _batches(read):
+            failed += await self._record(batch)
+        if failed:
+            rows = [self._back(one) for one in failed]
+            await self._database.write(inbox.put_back, rows)
+        return True
+
+    def _read(self, taken: Sequence[Taken]) -> tuple[list[Read], list[_Failed]]:
+        read: list[Read] = []
+        failed: list[_Failed] = []
+        for one in taken:
+            try:
+                if one.kind is not InboxKind.REPORTS and one.attempts > self._settings.tries:
+                    raise Unreadable("the workers that read it vanished, one after the other")
+                read.append(Read(one, list(self._reader(one.kind)(one))))
+            except Exception as error:
+                failed.append(_Failed(one, error))
+        return read, failed
+
+    def _reader(self, kind: InboxKind) -> Reader:
+        reader = self._readers.get(kind)
+        if reader is None:
+            raise Unreadable(f"nothing here reads {kind.value}")
+        return reader
+
+    async def _record(self, batch: Sequence[Read]) -> list[_Failed]:
+        """Record a batch, row by row where it does not go as a whole."""
+        try:
+            recorded = await self._database.write(ingestion.finish, batch, now=now(), patience=self._patience)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [_Failed(batch[0].taken, error)]
+            return [failure for one in batch for failure in await self._record([one])]
+        facts.ingested(recorded.applied, recorded.repeated, recorded.early, recorded.unknown)
+        return []
+
+    def _back(self, one: _Failed) -> PutBack:
+        taken, error = one.taken, one.error
+        reason = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
+        last = taken.attempts >= self._settings.tries
+        due = None if last else now() + timedelta(seconds=_PAUSES[min(taken.attempts, len(_PAUSES)) - 1])
+        facts.unreadable(taken.source, taken.kind.value, taken.id, reason, due)
+        return PutBack(taken, InboxState.FAILED if last else InboxState.RETRY, due, reason)
+
+
+def _chosen(due: Sequence[Due]) -> list[int]:
+    """As many as memory should hold at once; suspects only when nothing else is due, one at a time."""
+    octets = 0
+    chosen: list[int] = []
+    for one in (one for one in due if not one.suspect):
+        octets += one.size
+        if chosen and octets > _OCTETS:
+            break
+        chosen.append(one.id)
+    return chosen or [due[0].id]
+
+
+def _batches(read: Sequence[Read]) -> list[list[Read]]:
+    """Rows in groups of about as many reports as one transaction should hold."""
+    batches: list[list[Read]] = []
+    count = _REPORTS
+    for one in read:
+        if count + len(one.reports) > _REPORTS:
+            batches.append([])
+            count = 0
+        batches[-1].append(one)
+        count += len(one.reports)
+    return batches
