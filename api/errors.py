@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from api.answers import Answer
 from relay.core.errors import Malformed, RelayError, Unauthenticated
-from relay.observe import facts
+from relay.observe import facts, metrics
 
 _CODES = {
     400: "api_validation",
@@ -34,6 +34,7 @@ _MESSAGES = {
 
 def problem(status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """An error answer; nothing else may write one."""
+    metrics.REFUSED.add("rest", str(status))
     return Answer({"code": code, "message": message}, status, headers)
 
 

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api import docs, errors, health, messages
+from api import docs, errors, health, messages, metrics
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
@@ -37,6 +37,7 @@ def build(context: Context) -> ASGIApp:
     limiter = context.limiter()
     services = Services(
         settings=context.settings.api,
+        installation=context.settings,
         database=context.database,
         intake=intake,
         gate=Gate(authenticator),
@@ -69,6 +70,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(messages.router(services))
     app.include_router(manage.router(services))
     app.include_router(health.router(services, context.stop))
+    app.include_router(metrics.router(context))
     app.include_router(docs.router())
     return Border(calls.direct(app), max_request=services.settings.max_request)
 

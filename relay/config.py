@@ -43,6 +43,7 @@ from relay.sections import (
     RetentionSettings,
     RoutesSettings,
     SmtpSettings,
+    TraceSettings,
     TrackingSettings,
 )
 
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     webhooks: NoticeSettings = NoticeSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
     _source: Path | None = PrivateAttr(default=None)
 
     @classmethod
@@ -233,6 +235,16 @@ def resolve(options: dict[str, Any]) -> dict[str, Any]:
         return item
 
     return {key: look(item) for key, item in options.items()}
+
+
+def provider_options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Every provider's own options by name, secrets looked up. Raises `Misconfigured`."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, options in settings.ways_out.items():
+        found[name] = resolve({key: value for key, value in options.items() if key not in LIMITS})
+        if options["type"] == "capture":
+            found[name].setdefault("directory", str(settings.data_dir / "captured"))
+    return found
 
 
 def redacted(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The last step of every door: make a submission durable, then ask for its delivery."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from relay.capacity import Space
 from relay.core.errors import KeyReused, RelayError, Unavailable
 from relay.core.message import Accepted, Submission
-from relay.observe import facts
+from relay.observe import facts, metrics
 from relay.queue import Queue
 from relay.signing import Signer
 from relay.store import messages
@@ -52,6 +53,7 @@ class Intake:
         if self._signer is not None:
             await self._signer.sign(submission)
         size = submission.size
+        started = time.monotonic()
         try:
             stored = await asyncio.shield(self._writer.submit(submission))
         except RelayError:
@@ -64,6 +66,7 @@ class Intake:
             if stored.earlier.fingerprint != submission.idempotency.fingerprint:
                 raise KeyReused
             return Accepted(stored.id, stored.at, repeated=True, answer=stored.earlier.answer)
+        metrics.STORE_SECONDS.observe(time.monotonic() - started, submission.door)
         facts.accepted(submission, stored.id, size)
         return Accepted(stored.id, stored.at)
 

@@ -5,13 +5,15 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from relay import embedded, signing
 from relay.capacity import Space
 from relay.config import Settings, secret
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
-from relay.observe import facts, logs
+from relay.observe import counts, facts, logs
+from relay.observe.sharing import Shared
 from relay.policy import Authenticator, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
 from relay.ratelimit import RateLimiter
@@ -34,6 +36,8 @@ class Context:
     stop: asyncio.Event
     #: to be called once, when the role is able to work
     ready: Callable[[], None]
+    #: the counts of the processes beside this one, where there are any
+    shared: Shared | None = None
 
     def intake(self) -> Intake:
         space = Space(self.settings.data_dir, self.settings.min_free_space)
@@ -71,11 +75,35 @@ def queue_url(settings: Settings) -> str:
     return f"unix://{embedded.socket_path(settings.data_dir)}"
 
 
-def run(role: Role, name: str, settings: Settings, *, ready: Callable[[], None] = lambda: None) -> int:
-    """Run one role until SIGTERM or SIGINT; returns the exit code. Call from the main thread."""
+def run(
+    role: Role,
+    name: str,
+    settings: Settings,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    together: bool = False,
+) -> int:
+    """Run one role until SIGTERM or SIGINT; returns the exit code. Call from the main thread.
+
+    `together` with others of this data directory, it shares its counts with them under its name; alone, it answers
+    for them itself where `metrics.port` says so.
+    """
     logs.configure(settings.log, role=name)
+    counts.reset()
+    shared = Shared(counts_directory(settings), name) if together else None
+    if shared is not None:
+        shared.start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_main(role, settings, ready))
+        try:
+            return runner.run(_main(role, settings, ready, shared))
+        finally:
+            if shared is not None:
+                shared.stop()
+
+
+def counts_directory(settings: Settings) -> Path:
+    """Where the processes of `pillarbox up` leave their counts for each other."""
+    return settings.data_dir / "counts"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -87,7 +115,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> int:
+async def _main(role: Role, settings: Settings, ready: Callable[[], None], shared: Shared | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -99,7 +127,9 @@ async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> in
     broker = WakingBroker(connect(queue_url(settings)), namespace=settings.queue.namespace)
     queue = RedisQueue(broker)
     try:
-        await role(Context(settings, database, broker, queue, stop, ready))
+        if shared is None and settings.metrics.port:
+            _answer_for_counts(settings)
+        await role(Context(settings, database, broker, queue, stop, ready, shared))
     except Misconfigured as error:
         facts.fault("start", error)
         return 2
@@ -113,6 +143,16 @@ async def _main(role: Role, settings: Settings, ready: Callable[[], None]) -> in
         await database.close()
         facts.stopped()
     return 0
+
+
+def _answer_for_counts(settings: Settings) -> None:
+    from relay.observe import exposition
+
+    host, port = settings.metrics.host, settings.metrics.port
+    try:
+        exposition.serve(host, port)
+    except OSError as error:
+        raise Misconfigured(f"metrics.port: {host}:{port} cannot be listened on: {error.strerror}") from None
 
 
 def _stop(stop: asyncio.Event, number: int) -> None:

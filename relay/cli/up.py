@@ -31,8 +31,8 @@ def up(config: ConfigOption = None) -> None:
 
     from relay.core.errors import Misconfigured, RelayError
     from relay.embedded import EmbeddedValkey
-    from relay.observe import logs
-    from relay.process import DRAIN
+    from relay.observe import logs, sharing
+    from relay.process import DRAIN, counts_directory
     from relay.store import migrate
     from relay.supervisor import Supervisor
 
@@ -45,6 +45,7 @@ def up(config: ConfigOption = None) -> None:
         migrate.upgrade(settings.database_url)
         key = _prepare_record(settings)
         children = _children(settings)
+        sharing.clear(counts_directory(settings))
         supervisor = Supervisor(children, valkey, drain=DRAIN + _PATIENCE)
         code = supervisor.run(lambda: _greet(settings, key))
     except (Misconfigured, RelayError, OSError) as error:
@@ -141,7 +142,7 @@ def _children(settings: "Settings") -> "list[Child]":
 def _body(role: "Role", name: str, settings: "Settings") -> Callable[[Callable[[], None]], int]:
     from relay import process
 
-    return lambda ready: process.run(role, name, settings, ready=ready)
+    return lambda ready: process.run(role, name, settings, ready=ready, together=True)
 
 
 def _greet(settings: "Settings", key: "NewKey | None") -> None:

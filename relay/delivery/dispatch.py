@@ -1,6 +1,7 @@
 """From claimed to settled: choose a way for every recipient, send, and record what became of it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from relay.delivery.decide import Policy, decide
 from relay.delivery.plan import Part, Planner, guarded, outgoing_of
 from relay.delivery.ways import Fleet, Way
 from relay.observe import facts as log
+from relay.observe import metrics
 from relay.routing import Block, History, Plan, Why, is_fault
 from relay.sections import DeliverySettings
 from relay.store import deliveries
@@ -102,11 +104,13 @@ class Dispatcher:
             log.fault("send", error)
 
     async def _bodies(self, mails: Sequence[ClaimedMail]) -> dict[int, bytes]:
-        """The bodies of the small ones in one read; large ones are read when there is room for them."""
-        small = [mail.id for mail in mails if mail.row["size"] < LARGE]
-        found = await guarded(self._database.read(deliveries.bodies, small)) if small else None
-        # Where this failed each send reads its own, and fails alone if it must.
-        return found or {}
+        """The smallest came with their claims, others are read at once, large ones when there is room."""
+        bodies = {mail.id: mail.body for mail in mails if mail.body is not None}
+        more = [mail.id for mail in mails if mail.body is None and mail.row["size"] < LARGE]
+        if more:
+            # Where this fails each send reads its own, and fails alone if it must.
+            bodies |= await guarded(self._database.read(deliveries.bodies, more)) or {}
+        return bodies
 
     def _plan(
         self, mail: ClaimedMail, claims: Sequence[Claim], histories: Mapping[int, History], **more: Any
@@ -228,7 +232,9 @@ class Dispatcher:
         for start in range(0, len(outgoing), size):
             batch = outgoing[start : start + size]
             try:
+                started = time.monotonic()
                 receipts.extend(await way.provider.send(batch))
+                metrics.SEND_SECONDS.observe(time.monotonic() - started, way.name)
             except Exception as error:
                 log.provider_bug(way.name, error)
                 receipts.extend(tuple(_BUG for _ in one.recipients) for one in batch)
@@ -313,6 +319,8 @@ class Dispatcher:
             switches=part.switches,
             waiting_for=waits_for,
         )
+        age = (settlement.at - mail.row["accepted_at"]).total_seconds()
+        log.tried(provider, mail.row["lane"], settlement.kind, age)
         if settlement.kind is EventKind.SENT:
             log.sent(mail.id, claim.address, provider, claim.attempts, settlement.reply)
         elif settlement.kind is EventKind.BOUNCED:

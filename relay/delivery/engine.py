@@ -19,7 +19,7 @@ from relay.delivery.board import Board
 from relay.delivery.capacity import Slots
 from relay.delivery.dispatch import LINGER, Dispatcher
 from relay.delivery.ways import Fleet, Setup
-from relay.observe import facts
+from relay.observe import facts, metrics
 from relay.sections import DeliverySettings
 from relay.store import deliveries
 from relay.store.database import Database
@@ -76,6 +76,7 @@ class Engine:
             nudge=nudge,
             wake=lambda lane: self._woken(Lane(lane), ()),
         )
+        metrics.IN_FLIGHT.read = lambda: {(name,): way.meter.in_hand for name, way in self.fleet.ways.items()}
         self._dispatcher = Dispatcher(
             database,
             self.fleet,

@@ -27,7 +27,7 @@ from relay.sections.engine import (
 )
 from relay.sections.ingest import IngestSettings
 from relay.sections.notices import NoticeSettings
-from relay.sections.observe import MetricsSettings
+from relay.sections.observe import MetricsSettings, TraceSettings
 from relay.sections.retention import RetentionSettings
 from relay.sections.routes import (
     LIMITS,
@@ -71,6 +71,7 @@ __all__ = [
     "Seconds",
     "Section",
     "SmtpSettings",
+    "TraceSettings",
     "TrackingSettings",
     "WarmUpSettings",
     "When",

@@ -11,7 +11,7 @@ from relay.capacity import Space
 from relay.config import Settings
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
-from relay.observe import facts
+from relay.observe import facts, metrics
 from relay.policy import Authenticator, Suppressions
 from relay.process import Context, queue_url
 from relay.sections import ListenerSettings
@@ -93,6 +93,7 @@ class Server:
             limiter=limiter,
             sends_per_second=settings.limits.sends_per_second,
         )
+        metrics.CONNECTIONS.read = lambda: {("smtp",): len(self.service.connections)}
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
-from relay.observe import facts
+from relay.observe import facts, metrics
 from relay.smtp import replies
 from relay.smtp.data import DataReader
 from relay.smtp.mode import Mode
@@ -62,6 +62,7 @@ class Wire(SMTP):
         self._reply_size += len(reply)
         if reply[0] >= 0x34:
             _code, enhanced, text = reply.decode().rstrip().split(" ", 2)
+            metrics.REFUSED.add("smtp", enhanced)
             if self._service.refusals.allows(self._peer):
                 facts.refused("smtp", enhanced, text, self._peer)
             if reply[0] >= 0x35:

@@ -1,0 +1,73 @@
+"""How the queue stands, for those who watch over it. Nothing here costs more the longer the queue is."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from relay.core.ids import made_at
+from relay.core.status import MAIL_LANES, State
+from relay.store import circuits
+from relay.store import tables as t
+from relay.store.circuits import Shared
+
+#: what is counted of anything at most
+MOST = 100_000
+
+
+@dataclass(slots=True)
+class LaneStanding:
+    """One lane. Ages are in seconds."""
+
+    #: recipients by state, `MOST` where there are more
+    recipients: dict[str, int] = field(default_factory=dict)
+    overdue: float = 0.0  #: for how long the one that has been due longest has been
+    oldest: float = 0.0  #: since the oldest of those that wait was accepted
+
+
+@dataclass(slots=True)
+class Standing:
+    """One look at everything."""
+
+    lanes: dict[str, LaneStanding]
+    providers: dict[str, Shared]
+    workers: int
+    inbox_oldest: float
+    notices_oldest: float
+
+
+_r = t.recipient.c
+_LANE = sa.bindparam("b_lane", type_=sa.String())
+_QUEUED = sa.and_(_r.state == sa.literal_column("'queued'"), _r.lane == _LANE)
+_FIRST_DUE = sa.select(_r.due_at).where(_QUEUED).order_by(_r.due_at).limit(1)
+_some = sa.select(_r.id).where(_QUEUED).limit(MOST).subquery()
+_WAITING = sa.select(sa.func.count(), sa.func.min(_some.c.id))
+_held = sa.select(_r.lane).where(_r.state == sa.literal_column("'sending'")).limit(MOST).subquery()
+_SENDING = sa.select(_held.c.lane, sa.func.count()).group_by(_held.c.lane)
+_INBOX = sa.select(sa.func.min(t.inbox.c.due_at)).where(t.inbox.c.due_at.is_not(None))
+_NOTICES = sa.select(sa.func.min(t.notice.c.due_at)).where(t.notice.c.done_at.is_(None))
+
+
+def look(connection: sa.Connection, *, now: datetime, alive_since: datetime) -> Standing:
+    """Everything at once; `alive_since` is the time after which a worker counts as alive."""
+    lanes = {lane.value: LaneStanding() for lane in MAIL_LANES}
+    for name, lane in lanes.items():
+        due = connection.execute(_FIRST_DUE, {"b_lane": name}).scalar()
+        count, oldest = connection.execute(_WAITING, {"b_lane": name}).one()
+        lane.recipients[State.QUEUED] = count
+        lane.overdue = _seconds(now, due)
+        lane.oldest = _seconds(now, made_at(oldest) if oldest is not None else None)
+    for name, count in connection.execute(_SENDING):
+        lanes[name].recipients[State.SENDING] = count
+    shared = circuits.snapshot(connection, since=alive_since)
+    return Standing(
+        lanes,
+        dict(shared.states),
+        shared.workers,
+        _seconds(now, connection.execute(_INBOX).scalar()),
+        _seconds(now, connection.execute(_NOTICES).scalar()),
+    )
+
+
+def _seconds(now: datetime, since: datetime | None) -> float:
+    return max(0.0, (now - since).total_seconds()) if since is not None else 0.0
