@@ -12,6 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader, recovery
+from workers import notify
 
 #: seconds between ticks
 _TICK = 2.0
@@ -73,4 +74,4 @@ async def _forget_keys(context: Context) -> None:
 
 
 #: what the leader does at every tick, most pressing first
-JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (_recover, _wake, _forget_keys)
+JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (_recover, _wake, _forget_keys, notify.prune)

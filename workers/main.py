@@ -12,7 +12,7 @@ from relay.core.errors import Misconfigured
 from relay.delivery.engine import Engine
 from relay.observe import facts
 from relay.process import DRAIN, Context
-from workers import actors
+from workers import actors, notify
 from workers.reload import Reloader
 from workers.setups import Builder
 
@@ -52,7 +52,8 @@ async def serve(context: Context) -> None:
     reloading = asyncio.create_task(reloader.run())
     context.ready()
     try:
-        await engine.run(context.stop, drain=DRAIN)
+        async with notify.sending(context, settings):
+            await engine.run(context.stop, drain=DRAIN)
     finally:
         reloading.cancel()
         with contextlib.suppress(asyncio.CancelledError):

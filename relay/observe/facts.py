@@ -64,6 +64,10 @@ def tried(provider: str, lane: str, outcome: str, age: float) -> None:
         metrics.ACCEPT_TO_SENT_SECONDS.observe(age, lane)
 
 
+def untracked(submission: Submission, reason: str) -> None:
+    _log.info("not tracked", account=submission.account_id, sender=_shown(submission.sender), reason=reason)
+
+
 def store_failed(error: BaseException) -> None:
     _log.error("store failed", error=repr(error), exc_info=error)
 

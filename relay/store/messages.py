@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
+from relay.store import outbox
 from relay.store import tables as t
 from relay.store.idempotency import Claim, Earlier, claim
 from relay.store.rows import insert_rows
@@ -33,10 +34,10 @@ class Stored:
 def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Stored]:
     """Write a group of submissions: one multi-row statement per table, whatever the size of the group.
 
-    Ids are made here, so a group that failed on an id already taken gets new ones when it is tried again. A
-    submission whose idempotency key stands for a message already is not written.
+    Ids are made here, as far as submissions do not bring one, so a group that failed on an id already taken gets new
+    ones when it is tried again. A submission whose idempotency key stands for a message already is not written.
     """
-    identifiers = [new_id() for _ in submissions]
+    identifiers = [submission.id or new_id() for submission in submissions]
     repeats = _claim_keys(connection, submissions, identifiers)
     stored: list[Stored] = []
     messages: list[dict[str, Any]] = []
@@ -72,6 +73,7 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list
     for identifier, submission in large:
         for number, piece in enumerate(_pieces(submission)):
             connection.execute(t.body.insert(), {"message_id": identifier, "part": number, "data": piece})
+    outbox.accepted(connection, messages, recipients)
     return stored
 
 
@@ -141,7 +143,7 @@ def _recipient_rows(
     refused = "error_code" in submission.options
     for position, recipient in enumerate(submission.recipients):
         yield {
-            "id": new_id(),
+            "id": recipient.id or new_id(),
             "message_id": identifier,
             "account_id": submission.account_id,
             "position": position,

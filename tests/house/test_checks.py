@@ -34,7 +34,7 @@ def test_check_passes(command: tuple[str, ...]) -> None:
 
 
 HOMES = {
-    "cryptography": ("relay/signing", "providers/"),
+    "cryptography": ("relay/signing", "relay/notices/", "providers/"),
     "aiosmtpd": ("relay/smtp/",),
     "sqlmodel": ("relay/store/",),
     "sqlalchemy": ("relay/store/",),
@@ -46,7 +46,8 @@ HOMES = {
     "fastapi": ("api/",),
     "starlette": ("api/",),
     "uvicorn": ("api/", "relay/cli/fakes"),
-    "httpx2": ("providers/",),
+    "httpx2": ("providers/", "relay/notices/"),
+    "httpcore2": ("relay/notices/",),
     "botocore": ("providers/ses/",),
     "dns": ("providers/mx/",),
     "aiosmtplib": ("providers/",),

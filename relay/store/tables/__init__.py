@@ -17,6 +17,11 @@ from relay.store.tables.mail import (
     Params,
     Recipient,
 )
+from relay.store.tables.notices import (
+    Endpoint,
+    Notice,
+    NoticeAttempt,
+)
 from relay.store.tables.operation import (
     LeaderLease,
     ProviderState,
@@ -56,4 +61,7 @@ dkim_key = DkimKey.__table__  # type: ignore[attr-defined]
 secret = SecretRow.__table__  # type: ignore[attr-defined]
 stream = StreamRow.__table__  # type: ignore[attr-defined]
 inbox = InboxRow.__table__  # type: ignore[attr-defined]
+endpoint = Endpoint.__table__  # type: ignore[attr-defined]
+notice = Notice.__table__  # type: ignore[attr-defined]
+notice_attempt = NoticeAttempt.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata
