@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from api.auth import Gate
 from api.idempotency import Once
 from api.nomsa.bodies import Bodies
+from relay.config import Settings
 from relay.intake import Intake
 from relay.ratelimit import RateLimiter
 from relay.sections import ApiSettings
@@ -14,6 +15,8 @@ from relay.store.database import Database
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: ApiSettings
+    #: all that this process was started with
+    installation: Settings
     database: Database
     intake: Intake
     gate: Gate

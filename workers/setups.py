@@ -10,24 +10,11 @@ from relay.config import Settings
 from relay.core.provider import Provider
 from relay.delivery.ways import Setup
 from relay.routing import router_of, tolerance_of
-from relay.sections import LIMITS
-
-
-def provider_options(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Every provider's own options, secrets looked up. Raises `Misconfigured`."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, options in settings.ways_out.items():
-        own = {key: value for key, value in options.items() if key not in LIMITS}
-        resolved = config.resolve(own)
-        if options["type"] == "capture":
-            resolved.setdefault("directory", str(settings.data_dir / "captured"))
-        found[name] = resolved
-    return found
 
 
 def build_providers(settings: Settings) -> dict[str, Provider]:
     """The configured providers. Raises `Misconfigured`."""
-    return registry.build(provider_options(settings))
+    return registry.build(config.provider_options(settings))
 
 
 def digest(settings: Settings) -> str:
@@ -46,7 +33,7 @@ class Builder:
 
     def build(self, settings: Settings) -> Setup:
         """Raises `Misconfigured`, and then the setup before stays as it is."""
-        options = provider_options(settings)
+        options = config.provider_options(settings)
         fresh = {name: own for name, own in options.items() if self._options.get(name) != own}
         built = registry.build(fresh)
         self._providers = {name: built.get(name) or self._providers[name] for name in options}

@@ -13,6 +13,8 @@ from api.manage.asking import ADDRESS_PATTERN, Page
 from api.manage.describe import inlined, query_parameters
 from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
 from api.manage.keys import Whose as WhoseKeys
+from api.manage.providers import Asking as AskingRoutes
+from api.manage.providers import Providers, TestMail
 from api.manage.senders import NewSender, Senders
 from api.manage.senders import Whose as WhoseSenders
 from api.manage.suppressions import NewSuppression, Suppressions, Where, Which
@@ -21,6 +23,9 @@ from api.services import Services
 from api.thin import ThinRoute
 
 _ID = {"type": "string", "pattern": "^[0-9]+$"}
+#: what a name in a path looks like, where it is not an address
+_IN_PATH = {"id": _ID, "name": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}}
+_WORDS = str.maketrans({"/": "_", "{": None, "}": None})
 
 
 def router(services: Services) -> APIRouter:
@@ -29,6 +34,7 @@ def router(services: Services) -> APIRouter:
     _senders(routes, Senders(services))
     _keys(routes, Keys(services))
     _suppressions(routes, Suppressions(services))
+    _providers(routes, Providers(services))
     return routes
 
 
@@ -47,11 +53,15 @@ def add(
     also: Mapping[str, Any] | None = None,
     parameters: Sequence[dict[str, Any]] = (),
     answers: Mapping[str, Any] | None = None,
+    known: Mapping[str, dict[str, Any]] | None = None,
+    leads_to: tuple[str, ...] = (),
 ) -> None:
-    """Describe and register one call. Path parameters are ids unless they are called `address`.
+    """Describe and register one call. Path parameters are an `id`, a `name`, or else addresses.
 
     `answers` has what a success looks like where it is no JSON, `also` further kinds of bodies,
-    `parameters` those that are neither in the path nor in a model of the query.
+    `parameters` those that are neither in the path nor in a model of the query. `known` has the schemas of models
+    within `asks` whose description depends on the settings. `leads_to` are the calls, as `METHOD path`, about what a
+    success answers.
     """
     described: dict[str, Any] = {}
     named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
@@ -60,7 +70,7 @@ def add(
             "name": name,
             "in": "path",
             "required": True,
-            "schema": _ID if name == "id" else {"type": "string", "pattern": ADDRESS_PATTERN},
+            "schema": _IN_PATH.get(name) or {"type": "string", "pattern": ADDRESS_PATTERN},
         }
         for name in named
     ]
@@ -72,7 +82,7 @@ def add(
     if asks is not None:
         described["requestBody"] = {
             "required": asks is not Rotation,
-            "content": {"application/json": {"schema": inlined(asks)}, **(also or {})},
+            "content": {"application/json": {"schema": inlined(asks, known)}, **(also or {})},
         }
     refusals: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
     if named:
@@ -83,17 +93,38 @@ def add(
         path,
         endpoint,
         methods=[method],
-        name=f"{method.lower()}_{path.removeprefix('/v1/').replace('/', '_').replace('{', '').replace('}', '')}",
+        name=operation(method, path),
+        operation_id=operation(method, path),
         summary=summary,
         tags=[tag],
         status_code=status,
         responses={
             **problems(*sorted(set(refusals))),
-            **({status: {"content": dict(answers)}} if answers else {}),
+            status: {
+                **({"content": dict(answers)} if answers else {}),
+                **({"links": links(leads_to)} if leads_to else {}),
+            },
         },
         response_class=Response if answers else JSONResponse,
         openapi_extra=described,
     )
+
+
+def operation(method: str, path: str) -> str:
+    """The `operationId` of a call."""
+    words = path.removeprefix("/v1/").translate(_WORDS)
+    return f"{method.lower()}_{words}"
+
+
+def links(leads_to: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI's Link Objects: the field of the answer that a call's path names is its parameter."""
+    found: dict[str, Any] = {}
+    for call in leads_to:
+        method, _, path = call.partition(" ")
+        (parameter,) = (part[1:-1] for part in path.split("/") if part.startswith("{"))
+        name = operation(method, path)
+        found[name] = {"operationId": name, "parameters": {parameter: f"$response.body#/{parameter}"}}
+    return found
 
 
 def _accounts(routes: APIRouter, calls: Accounts) -> None:
@@ -107,6 +138,7 @@ def _accounts(routes: APIRouter, calls: Accounts) -> None:
         tag=tag,
         status=201,
         asks=NewAccount,
+        leads_to=("GET /v1/accounts/{id}", "PATCH /v1/accounts/{id}"),
         refuses=(409,),
     )
     add(routes, "GET", base, calls.list, "List accounts", tag=tag, query=Page)
@@ -134,6 +166,7 @@ def _senders(routes: APIRouter, calls: Senders) -> None:
         tag=tag,
         status=201,
         asks=NewSender,
+        leads_to=("GET /v1/senders/{id}", "DELETE /v1/senders/{id}"),
         refuses=(404, 409),
     )
     add(routes, "GET", base, calls.list, "List senders", tag=tag, query=WhoseSenders)
@@ -162,6 +195,12 @@ def _keys(routes: APIRouter, calls: Keys) -> None:
         tag=tag,
         status=201,
         asks=NewKey,
+        leads_to=(
+            "GET /v1/api-keys/{id}",
+            "PATCH /v1/api-keys/{id}",
+            "POST /v1/api-keys/{id}/rotate",
+            "DELETE /v1/api-keys/{id}",
+        ),
         refuses=(404,),
     )
     add(routes, "GET", base, calls.list, "List keys", tag=tag, query=WhoseKeys)
@@ -204,7 +243,53 @@ def _suppressions(routes: APIRouter, calls: Suppressions) -> None:
         tag=tag,
         status=201,
         asks=NewSuppression,
+        leads_to=(f"GET {one}", f"DELETE {one}"),
     )
     add(routes, "GET", base, calls.list, "List suppressed addresses", tag=tag, query=Which)
     add(routes, "GET", one, calls.ask, "Ask whether an address is suppressed", tag=tag)
     add(routes, "DELETE", one, calls.remove, "Write to an address again", tag=tag, status=204, query=Where)
+
+
+def _providers(routes: APIRouter, calls: Providers) -> None:
+    tag, base = "Providers", "/v1/providers"
+    one = f"{base}/{{name}}"
+    faulty = (409,)  # the configuration file
+    add(routes, "GET", base, calls.list, "List providers and how they are doing", tag=tag, refuses=faulty)
+    add(
+        routes,
+        "POST",
+        f"{base}/reload",
+        calls.reload,
+        "Have the workers read their configuration again",
+        tag=tag,
+        status=202,
+        refuses=faulty,
+    )
+    add(routes, "GET", one, calls.get, "Get a provider", tag=tag, refuses=faulty)
+    for word, call, summary in (
+        ("pause", calls.pause, "Give a provider no mail at all"),
+        ("resume", calls.resume, "Give a provider mail again, and close its circuit"),
+        ("drain", calls.drain, "Give a provider no new mail"),
+        ("check", calls.check, "Log in to a provider without sending"),
+    ):
+        add(routes, "POST", f"{one}/{word}", call, summary, tag=tag, refuses=faulty)
+    add(
+        routes,
+        "POST",
+        f"{one}/test",
+        calls.test,
+        "Send one test mail by a provider, past queue and routes",
+        tag=tag,
+        asks=TestMail,
+        refuses=faulty,
+    )
+    add(
+        routes,
+        "GET",
+        "/v1/routes/explain",
+        calls.explain,
+        "Say which way a mail takes, and why",
+        tag=tag,
+        query=AskingRoutes,
+        refuses=(404, *faulty),
+    )

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,18 +19,12 @@ from relay.cli.output import (
 )
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
     from relay.config import Settings
     from relay.core.provider import Provider
-    from relay.store.circuits import Worker
 
 app = typer.Typer(no_args_is_help=True, help="List, check, test, pause and drain providers.")
 
 NameArgument = Annotated[str, typer.Argument(help="As in [providers.NAME].")]
-
-#: seconds that a check or a test mail may take
-_PATIENCE = 60.0
 
 
 class Word(StrEnum):
@@ -44,9 +37,12 @@ class Word(StrEnum):
 
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every provider: its mode, its circuit, what is in hand, what waits for it, what is left of its quotas."""
+    """Every provider: its mode, its circuit, what is in hand, what waits for it, what is used of its quotas."""
+    from providers import registry
+    from relay.delivery.overview import overview
+
     settings = settings_from(config)
-    rows = in_record(settings, _standing, settings)
+    rows = in_record(settings, overview, settings, registry.capabilities)
     if as_json:
         show_json(rows)
         return
@@ -55,14 +51,14 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         [
             (
                 row["name"],
-                row["type"],
+                f"{row['type']} (experimental)" if row["experimental"] else row["type"],
                 row["mode"],
                 f"open until {row['open_until']:%H:%M:%S} UTC"
                 if row["circuit"] == "open"
                 else row["circuit"],
                 row["in_hand"],
                 row["waiting"],
-                ", ".join(row["quota"]),
+                ", ".join(f"{one['used']} of {one['limit']} this {one['window']}" for one in row["usage"]),
                 row["reason"],
             )
             for row in rows
@@ -78,6 +74,7 @@ def check(
     from rich.markup import escape
 
     from relay.core.provider import ProviderProblem
+    from relay.delivery import trial
 
     settings = settings_from(config)
     found = _built(settings, name)
@@ -86,17 +83,11 @@ def check(
         good = True
         for provider in found.values():
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    said = await provider.check()
+                said = await trial.check(provider)
                 console.print(f"[green]ok[/]      {provider.name}: {escape(said)}")
             except ProviderProblem as problem:
                 good = False
                 console.print(f"[red]problem[/] {provider.name}: {escape(str(problem))}")
-            except TimeoutError:
-                good = False
-                console.print(f"[red]problem[/] {provider.name}: no answer within {_PATIENCE:.0f} s")
-            finally:
-                await provider.aclose()
         return good
 
     if not asyncio.run(all_of_them()):
@@ -113,14 +104,11 @@ def try_(
     config: ConfigOption = None,
 ) -> None:
     """Send one test mail by this provider at once, past queue and routes; exit code 1 unless it is accepted."""
-    from email.utils import format_datetime
-
     from rich.markup import escape
 
     from relay.core.address import InvalidAddress, normalise
-    from relay.core.clock import now
-    from relay.core.ids import new_id
-    from relay.core.provider import OutcomeKind, Outgoing, OutgoingRecipient
+    from relay.core.provider import OutcomeKind, ProviderProblem
+    from relay.delivery import trial
 
     settings = settings_from(config)
     try:
@@ -128,27 +116,10 @@ def try_(
     except InvalidAddress as error:
         fail(escape(str(error)), 2)
     provider = _built(settings, name)[name]
-    identifier = new_id()
-    raw = (
-        f"From: {from_}\r\nTo: {recipient}\r\nSubject: Pillarbox test by {name}\r\n"
-        f"Date: {format_datetime(now())}\r\nMessage-ID: <{identifier}.test@{from_.rpartition('@')[2]}>\r\n"
-        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-        f"This mail shows that the provider {name} takes mail from Pillarbox.\r\n"
-    ).encode()
-    mail = Outgoing(identifier, from_, (OutgoingRecipient(new_id(), recipient, 1),), raw)
-
-    async def send() -> Any:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                ((outcome,),) = await provider.send([mail])
-                return outcome
-        finally:
-            await provider.aclose()
-
     try:
-        outcome = asyncio.run(send())
-    except TimeoutError:
-        fail(f"{name}: no answer within {_PATIENCE:.0f} s")
+        outcome = asyncio.run(trial.send(provider, sender=from_, recipient=recipient))
+    except ProviderProblem as problem:
+        fail(f"{name}: {escape(str(problem))}")
     console.print(f"{outcome.kind.value}: {escape(str(outcome.reply))}")
     if outcome.kind is not OutcomeKind.ACCEPTED:
         raise typer.Exit(1)
@@ -173,11 +144,13 @@ def drain(
     config: ConfigOption = None,
 ) -> None:
     """Give a provider no new mail, and wait until nothing of it is in hand: then it can be taken out of the file."""
+    from relay.delivery.overview import still_in_hand
+
     settings = settings_from(config)
     _say(settings, name, Word.DRAINING)
     deadline = time.monotonic() + timeout
     while True:
-        left = in_record(settings, _in_hand, name)
+        left = in_record(settings, still_in_hand, name)
         if left is None:
             console.print(f"{name}: nothing is in hand")
             return
@@ -225,59 +198,3 @@ def _built(settings: "Settings", only: str | None) -> "dict[str, Provider]":
 
 def _one(settings: "Settings", name: str) -> dict[str, Any]:
     return {name: settings.ways_out[name]}
-
-
-def _alive(connection: "sa.Connection") -> "list[Worker]":
-    from relay.core.clock import now
-    from relay.delivery.board import ALIVE
-    from relay.store import circuits
-
-    return circuits.workers(connection, since=now() - timedelta(seconds=ALIVE))
-
-
-def _in_hand(connection: "sa.Connection", name: str) -> str | None:
-    """What keeps a draining provider from being done, in words."""
-    from relay.store import circuits
-
-    since = circuits.states(connection)[name].mode_at
-    for worker in _alive(connection):
-        if since is not None and worker.seen_at <= since + timedelta(seconds=1):
-            return f"worker {worker.owner} has not said that it knows"
-        if count := worker.in_hand.get(name):
-            return f"{count} mails in hand at worker {worker.owner}"
-    return None
-
-
-def _standing(connection: "sa.Connection", settings: "Settings") -> list[dict[str, Any]]:
-    from relay.core.clock import now
-    from relay.routing import Meter
-    from relay.store import circuits
-
-    states, waiting, used = (
-        circuits.states(connection),
-        circuits.waiting(connection),
-        circuits.usage(connection),
-    )
-    workers = _alive(connection)
-    rows = []
-    for name, options in settings.ways_out.items():
-        shared = states.get(name) or circuits.Shared(name)
-        moment = now()
-        allowances = Meter(settings.limits_of(name), 1, time.monotonic).allowances(moment)
-        rows.append(
-            {
-                "name": name,
-                "type": options["type"],
-                "mode": shared.mode.value,
-                "circuit": shared.circuit,
-                "open_until": shared.open_until,
-                "reason": shared.reason,
-                "in_hand": sum(worker.in_hand.get(name, 0) for worker in workers),
-                "waiting": sum(n for key, n in waiting.items() if key.partition("/")[0] == name),
-                "quota": [
-                    f"{used.get((name, window.key(moment)), 0)} of {limit} this {window.value}"
-                    for window, limit in allowances.items()
-                ],
-            }
-        )
-    return rows
