@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.answers import Answer
 from api.manage import raw
 from api.manage.asking import Line, Moment, Page, identifier, query
-from api.manage.letters import NewMessage
+from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
 from api.manage.sending import Batch, Sending
 from api.services import Services
@@ -146,6 +146,8 @@ def router(services: Services) -> APIRouter:
         refuses=(409, 429),
         also={"message/rfc822": {"schema": {"type": "string", "format": "binary"}}},
         parameters=[KEY_PARAMETER, *ENVELOPE_PARAMETERS],
+        known=described_files(services.settings.attachments),
+        leads_to=(f"GET {one}", f"GET {one}/source", f"POST {one}/cancel"),
     )
     add(
         routes,
@@ -157,6 +159,7 @@ def router(services: Services) -> APIRouter:
         asks=Batch,
         refuses=(429,),
         parameters=[_header("Idempotency-Key", "Each message's own key is made of it and its place.")],
+        known=described_parts(services.settings.attachments),
     )
     add(routes, "GET", "/v1/messages", calls.list, "Find messages", tag=tag, query=Wanted)
     add(routes, "GET", one, calls.one, "Get a message with its recipients and its timeline", tag=tag)

@@ -1,14 +1,15 @@
 """Models as OpenAPI wants them: without definitions elsewhere, and as query parameters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 
-def inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a model with every reference replaced by what it refers to."""
+def inlined(model: type[BaseModel], known: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The JSON schema of a model with every reference replaced by what it refers to, or by what is `known` of it."""
     schema = model.model_json_schema(by_alias=True)
-    definitions = schema.pop("$defs", {})
+    definitions = {**schema.pop("$defs", {}), **(known or {})}
 
     def replaced(node: Any) -> Any:
         if isinstance(node, dict):

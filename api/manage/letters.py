@@ -10,8 +10,9 @@ from typing import Annotated, Any, NoReturn
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from api.manage.asking import BOX_PATTERN, Asked, Line, Moment, described
+from api.manage.describe import inlined
 from api.nomsa import attachments, extras
-from api.nomsa.request import HEADERS, METADATA
+from api.nomsa.request import HEADERS, METADATA, file_schema
 from api.nomsa.spool import Spool
 from relay import policy
 from relay.core.address import InvalidAddress, normalise, parse_mailbox
@@ -21,7 +22,7 @@ from relay.core.errors import Refused
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Classification, Door
-from relay.sections import ApiSettings
+from relay.sections import ApiSettings, AttachmentSettings
 
 MAX_RECIPIENTS = 100
 #: how far ahead a mail may be handed in
@@ -62,7 +63,7 @@ Box = Annotated[
     described(BOX_PATTERN),
 ]
 Boxes = Annotated[list[Box], Field(max_length=MAX_RECIPIENTS), BeforeValidator(_many)]
-Body = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
+Body = Annotated[str, Field(min_length=1), AfterValidator(_no_nul), described(r"^[^\u0000]+$")]
 
 
 class NewFile(Asked):
@@ -75,6 +76,14 @@ class NewFile(Asked):
         Annotated[str, AfterValidator(_content_id), described("^[A-Za-z0-9.@_+-]{1,200}$")] | None,
         Field(description="For `cid:` in the HTML."),
     ] = None
+
+
+def described_files(settings: AttachmentSettings) -> dict[str, dict[str, Any]]:
+    """What a description has to say of files, which depends on the settings."""
+    file = file_schema(settings)
+    beyond = inlined(NewFile)["properties"]
+    file["properties"] |= {name: beyond[name] for name in ("content_type", "content_id")}
+    return {NewFile.__name__: file}
 
 
 class NewMessage(Asked):
@@ -109,6 +118,16 @@ class NewMessage(Asked):
         if self.html is None and self.text is None:
             raise ValueError('one of "html" and "text" is required')
         return self
+
+
+def described_parts(settings: AttachmentSettings) -> dict[str, dict[str, Any]]:
+    """The same for messages that are parts of a batch: a wrong one does not make the whole wrong."""
+    good = inlined(NewMessage, described_files(settings))
+    return {
+        NewMessage.__name__: {
+            "anyOf": [good, {"description": "Refused by itself, in its place among the results."}],
+        }
+    }
 
 
 def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSettings) -> Submission:
@@ -152,6 +171,7 @@ def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSett
     return Submission(
         account_id=identity.account_id,
         key_id=identity.key_id,
+        track=identity.track,
         door=Door.REST,
         sender=author.address,
         recipients=recipients,

@@ -89,6 +89,41 @@ HEADERS = {
 }
 
 
+def _json_text(schema: dict[str, Any], pattern: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": schema,
+        "pattern": pattern,
+        "description": f"An object as JSON. {schema['description']}",
+    }
+
+
+_METADATA_TEXT = _json_text(
+    METADATA, r'^\{(?:"[a-z]{1,20}":(?:"[A-Za-z0-9 ]{0,40}"|[1-9][0-9]{0,8}|true|false|null))?\}$'
+)
+_HEADERS_TEXT = _json_text(HEADERS, r'^\{(?:"X-[A-Z][a-z]{1,20}":"[A-Za-z0-9]{1,40}")?\}$')
+
+_AS_JSON = {name: {"contentType": "application/json"} for name in ("metadata", "headers")}
+#: how the fields of a form are written that are no plain text
+_ENCODINGS: dict[str, dict[str, Any]] = {
+    "multipart/form-data": {
+        "encoding": {
+            **_AS_JSON,
+            "attachments": {
+                "headers": {
+                    "Content-Disposition": {
+                        "description": "The name decides what the file is taken for.",
+                        "schema": {"type": "string"},
+                        "example": 'form-data; name="attachments"; filename="note.txt"',
+                    }
+                }
+            },
+        }
+    },
+}
+
+
 def _fields() -> dict[str, Any]:
     return {
         "recipient": ADDRESS,
@@ -125,30 +160,15 @@ def _fields() -> dict[str, Any]:
 def request_body(settings: AttachmentSettings) -> dict[str, Any]:
     """The `requestBody` of the call."""
     required = ["recipient", "subject", "body"]
-    endings = "|".join(settings.types)
     limits = f"At most {settings.max_total} octets together" + (
         f", {settings.max_file} each" if settings.max_file else ""
     )
-    file = {
-        "type": "object",
-        "required": ["filename", "content"],
-        "additionalProperties": False,
-        "properties": {
-            "filename": _text(rf"^[A-Za-z0-9 _-]{{1,60}}\.(?:{endings})$", 100, "With its extension."),
-            "content": {
-                "type": "string",
-                "contentEncoding": "base64",
-                "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
-            },
-            "content_type": {"type": "string", "description": "Not used: the extension decides."},
-        },
-    }
     count = {"maxItems": settings.max_count} if settings.max_count else {}
     as_json = {
         **_fields(),
         "attachments": {
             "type": "array",
-            "items": file,
+            "items": file_schema(settings),
             "minItems": 1,
             **count,
             "description": f"{limits}. In the body, `cid:0`, `cid:1` … are they by their place.",
@@ -166,15 +186,14 @@ def request_body(settings: AttachmentSettings) -> dict[str, Any]:
     }
     attachments = {
         "type": "array",
-        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "items": {"type": "string", "format": "binary"},
         **count,
         "description": f"The field repeated for each file. {limits}. Files under other names are ignored.",
     }
-    urlencoded = {name: schema for name, schema in form.items() if name not in {"metadata", "headers"}}
     contents = {
         "application/json": as_json,
         "multipart/form-data": {**form, "attachments": attachments},
-        "application/x-www-form-urlencoded": urlencoded,
+        "application/x-www-form-urlencoded": {**form, "metadata": _METADATA_TEXT, "headers": _HEADERS_TEXT},
     }
     return {
         "required": True,
@@ -185,8 +204,28 @@ def request_body(settings: AttachmentSettings) -> dict[str, Any]:
                     "required": required,
                     "properties": properties,
                     "additionalProperties": False,
-                }
+                },
+                **_ENCODINGS.get(kind, {}),
             }
             for kind, properties in contents.items()
+        },
+    }
+
+
+def file_schema(settings: AttachmentSettings) -> dict[str, Any]:
+    """A file in JSON."""
+    endings = "|".join(settings.types)
+    return {
+        "type": "object",
+        "required": ["filename", "content"],
+        "additionalProperties": False,
+        "properties": {
+            "filename": _text(rf"^[A-Za-z0-9 _-]{{1,60}}\.(?:{endings})$", 100, "With its extension."),
+            "content": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "pattern": "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+            },
+            "content_type": {"type": "string", "description": "Not used: the extension decides."},
         },
     }

@@ -22,7 +22,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _with_headers(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    described: dict[int | str, dict[str, Any]] = {201: {"headers": schema.RATE_HEADERS}}
+    described: dict[int | str, dict[str, Any]] = {
+        201: {"headers": schema.RATE_HEADERS, "links": schema.SENT_LINKS}
+    }
     for status, response in responses.items():
         headers = {} if status in {401, 405} else schema.RATE_HEADERS
         waits = schema.RETRY_AFTER if status in {409, 429, 503} else {}
@@ -59,6 +61,7 @@ def router(calls: Calls) -> APIRouter:
         sender.__call__,
         methods=["POST"],
         name="send_email",
+        operation_id="send_email",
         summary="Send an email",
         status_code=201,
         response_model=schema.Email,
@@ -73,6 +76,7 @@ def router(calls: Calls) -> APIRouter:
         reader.page,
         methods=["GET"],
         name="list_emails",
+        operation_id="list_emails",
         summary="List emails",
         response_model=schema.EmailPage,
         responses=problems(400, 401, 403, 405, 500, 503),
@@ -83,6 +87,7 @@ def router(calls: Calls) -> APIRouter:
         reader.one,
         methods=["GET"],
         name="get_email",
+        operation_id="get_email",
         summary="Get an email by its id",
         response_model=schema.Email,
         responses=problems(400, 401, 403, 404, 405, 410, 500, 503),

@@ -109,6 +109,10 @@ ID_PARAMETER = {
     "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 
+SENT_LINKS = {
+    "get_email": {"operationId": "get_email", "parameters": {"email_id": "$response.body#/id"}},
+}
+
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -129,7 +129,7 @@ class Sender:
         return Submission(
             account_id=identity.account_id,
             key_id=identity.key_id,
-        track=identity.track,
+            track=identity.track,
             door=Door.REST,
             sender=from_.address,
             recipients=_envelope(fields),
