@@ -38,7 +38,7 @@ def latest(settings: Settings) -> Settings:
 async def serve(context: Context) -> None:
     """Deliver until `context.stop`, then finish what is in hand."""
     settings = latest(context.settings)
-    builder = Builder()
+    builder = Builder(await context.secret())
     engine = Engine(context.database, builder.build(settings), settings.delivery)
     reloader = Reloader(settings, builder, engine.swap)
     engine.on_reload(lambda: reloader.ask("asked for"))

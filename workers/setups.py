@@ -27,7 +27,9 @@ def digest(settings: Settings) -> str:
 class Builder:
     """Makes setups one after another; a provider whose options have not changed keeps its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: bytes = b"") -> None:
+        """`secret` is the installation's; without it mail keeps the return paths of its senders."""
+        self._secret = secret
         self._options: Mapping[str, Mapping[str, Any]] = {}
         self._providers: Mapping[str, Provider] = {}
 
@@ -43,6 +45,7 @@ class Builder:
             {name: settings.limits_of(name) for name in options},
             router_of(settings),
             tolerance_of(settings),
+            settings.ingest.return_paths(self._secret) if self._secret else None,
             frozenset(fresh),
             digest(settings),
         )

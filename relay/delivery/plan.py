@@ -149,11 +149,13 @@ class Planner:
             yield batch
 
 
-def outgoing_of(mail: ClaimedMail, claims: Sequence[Claim], raw: bytes) -> Outgoing:
+def outgoing_of(mail: ClaimedMail, claims: Sequence[Claim], raw: bytes, way: Way | None = None) -> Outgoing:
+    """One mail for one call of the way's provider; with a return path of ours it has one recipient."""
     row = mail.row
+    sender, envid = _envelope(mail, claims, way)
     return Outgoing(
         message_id=mail.id,
-        sender=row["sender"],
+        sender=sender,
         recipients=tuple(
             OutgoingRecipient(claim.id, claim.address, claim.attempts, claim.notify, claim.orcpt)
             for claim in claims
@@ -162,8 +164,20 @@ def outgoing_of(mail: ClaimedMail, claims: Sequence[Claim], raw: bytes) -> Outgo
         smtputf8=row["smtputf8"],
         eight_bit=row["eight_bit"],
         ret=row["ret"],
-        envid=row["envid"],
+        envid=envid,
         tag=row["tag"],
         metadata=row["metadata"],
         accepted_at=row["accepted_at"],
     )
+
+
+def _envelope(mail: ClaimedMail, claims: Sequence[Claim], way: Way | None) -> tuple[str, str | None]:
+    """Return path and envelope id. By either a bounce is known for what it is, and by nothing else."""
+    sender, envid = mail.row["sender"], mail.row["envid"]
+    if way is None or not sender:
+        return sender, envid
+    if way.return_paths is not None and len(claims) == 1:
+        return way.return_paths.make(mail.id, claims[0].id, now()), envid
+    if way.envids is not None and not envid:
+        envid = way.envids.seal(mail.id, claims[0].id if len(claims) == 1 else 0, now())
+    return sender, envid

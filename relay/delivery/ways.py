@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from relay.core.clock import now
 from relay.core.provider import Outcome, OutcomeKind, Outgoing, Provider
+from relay.core.return_path import ReturnPaths
 from relay.observe import facts as log
 from relay.routing import Block, Breaker, Facts, Meter, Router, Tolerance, Why, is_fault
 from relay.sections import ProviderLimits
@@ -118,6 +119,18 @@ class Way:
         self._unused.set()
         self._refuses = getattr(provider, "refuses", None)
         self.by_domain = meter.limits.per_domain is not None
+        #: makes the return paths of its mail; None where mail keeps its sender's
+        self.return_paths: ReturnPaths | None = None
+        #: makes the envelope ids of mail that keeps its sender's return path
+        self.envids: ReturnPaths | None = None
+
+    def lead_home(self, paths: ReturnPaths | None) -> None:
+        """Have bounces of its mail come home by `paths`, so far as its settings and the provider allow."""
+        can = self.provider.capabilities
+        wanted = self.meter.limits.return_path
+        ours = can.envelope_sender and (wanted == "bounce" or (wanted is None and not can.events))
+        self.return_paths = paths if ours else None
+        self.envids = paths if can.envelope_sender and not ours else None
 
     def block(self, facts: Facts, *, pinned: bool) -> Block | None:
         if not self.standing.clear:
@@ -180,6 +193,8 @@ class Setup:
     limits: Mapping[str, ProviderLimits]
     router: Router
     tolerance: Tolerance = field(default_factory=Tolerance)
+    #: makes return paths; None while bounces do not come home
+    return_paths: ReturnPaths | None = None
     #: names whose options differ from those of the setup before
     changed: frozenset[str] = frozenset()
     #: tells one configuration from another
@@ -221,12 +236,14 @@ class Fleet:
             limits = setup.limits.get(name) or ProviderLimits()
             old = self.ways.get(name)
             if old is not None and old.provider is provider and old.meter.limits == limits:
+                old.lead_home(setup.return_paths)
                 ways[name] = old
                 continue
             shared = self._concurrency if len(setup.providers) == 1 else max(self._concurrency * 3 // 4, 1)
             meter = Meter(limits, limits.concurrency or shared, time.monotonic)
             meter.shared_by(self.workers)
             ways[name] = Way(provider, standing, meter, self._released)
+            ways[name].lead_home(setup.return_paths)
         self.setup = setup
         self.ways = ways
 

@@ -113,6 +113,11 @@ def refused(door: str, code: str, message: str, peer: str | None = None) -> None
     _log.info("refused", door=door, code=code, message=message, peer=peer)
 
 
+def bounce_taken(source: str, peer: str | None, size: int) -> None:
+    """Bounce mail has come home; what it says is read later."""
+    _log.info("bounce taken", source=source, peer=peer, size=size)
+
+
 def provider_bug(provider: str, error: BaseException) -> None:
     _log.error("provider raised", provider=provider, error=repr(error), exc_info=error)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -64,6 +64,9 @@ class ProviderLimits(Section):
     #: in hand at one time in one worker; left out, three quarters of `delivery.concurrency` where there are others
     concurrency: int | None = Field(default=None, ge=1)
     warmup: WarmUpSettings | None = None
+    #: with `ingest.bounce_domain`: `bounce` has bounces of its mail come home, `sender` leaves the return path as the
+    #: sender gave it; left out, they come home where the provider takes a return path and reports nothing itself
+    return_path: Literal["bounce", "sender"] | None = None
 
 
 LIMITS = frozenset(ProviderLimits.model_fields)

@@ -35,6 +35,8 @@ class Limits:
     header: int
     memory: int
     spool: Path
+    #: of a mail after its header block that are kept, the rest being dropped; None means all
+    keep: int | None = None
 
 
 @dataclass(slots=True)
@@ -174,6 +176,8 @@ class Reader:
         return data[end:]
 
     def _keep(self, block: bytes) -> None:
+        if self._limits.keep is not None:
+            block = block[: max(0, self._limits.keep - self._held)]
         self._parts.append(block)
         self._held += len(block)
         if self._file is None and self._held <= self._limits.memory:

@@ -57,6 +57,7 @@ def chunk(octets: int) -> bytes:
 
 
 OK = say(250, "2.0.0", "OK")
+BOUNCE_TAKEN = say(250, "2.0.0", "taken to heart")
 SENDER_OK = say(250, "2.1.0", "sender ok")
 RECIPIENT_OK = say(250, "2.1.5", "recipient ok")
 BYE = say(221, "2.0.0", "bye")
@@ -76,6 +77,7 @@ TOO_MANY_CONNECTIONS = say(421, "4.3.2", "too many connections; please try again
 OVERLOADED = say(421, "4.3.2", "too busy at the moment; please try again later")
 TOO_MANY_FROM_ADDRESS = say(421, "4.7.0", "too many connections from your address; please try again later")
 TOO_MANY_OF_ACCOUNT = say(421, "4.7.0", "too many connections of this account; please try again later")
+TOO_MANY_BOUNCES = say(450, "4.7.1", "too many bounces from your address; please try again later")
 TOO_MANY_TRANSACTIONS = say(421, "4.7.0", "enough mail for one connection; please open another")
 TOO_MANY_COMMANDS = say(421, "4.7.0", "too many commands without a mail; closing the connection")
 TOO_SLOW = say(421, "4.4.2", "the mail arrives too slowly; closing the connection")
@@ -105,6 +107,9 @@ UNKNOWN_PARAMETER = say(555, "5.5.4", "a parameter is not supported")
 NOT_IMPLEMENTED = say(502, "5.5.1", "command not implemented")
 NOT_MAIL = say(502, "5.5.1", "this is a mail server")
 TOO_LARGE = say(552, "5.3.4", "the message is larger than this server takes")
+NO_RELAYING = say(550, "5.7.1", "authentication required; without it bounces are taken and nothing else")
+NO_SUCH_RETURN_PATH = say(550, "5.1.1", "there is no such address here")
+RETURN_PATH_TOO_OLD = say(550, "5.1.1", "this address has expired")
 TOO_MANY_HOPS = say(554, "5.4.6", "too many hops; this looks like a mail loop")
 NO_RECIPIENTS = say(554, "5.5.1", "no valid recipients")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from relay.capacity import Space
 from relay.config import Settings
 from relay.core.errors import Misconfigured
+from relay.core.return_path import ReturnPaths
 from relay.intake import Intake
 from relay.observe import facts, metrics
 from relay.policy import Authenticator, Suppressions
@@ -19,8 +20,10 @@ from relay.smtp import service as shared
 from relay.smtp.certificate import Certificate
 from relay.smtp.connection import HANDSHAKE, Connection
 from relay.smtp.data import Limits
+from relay.smtp.homecoming import Homecoming
 from relay.smtp.service import Listener, Service
 from relay.throttle import Throttle
+from relay.tracking.inbox import Inbox, InboxKind
 
 #: seconds that transactions in progress get when the door closes
 _DRAIN = 20.0
@@ -45,7 +48,11 @@ async def serve(context: Context) -> None:
         namespace=namespace,
     )
     limiter = context.limiter()
+    inbox = Inbox(context.database, context.queue)
+    paths = settings.ingest.return_paths(await context.secret())
     server = Server(settings, intake, authenticator, context.suppressions(), throttle, limiter)
+    if paths is not None:
+        server.take_bounces(paths, inbox)
     await server.start()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, server.reload)
@@ -55,6 +62,7 @@ async def serve(context: Context) -> None:
     finally:
         await server.stop()
         await intake.close()
+        await inbox.close()
         await authenticator.close()
         await throttle.close()
         await limiter.close()
@@ -76,6 +84,7 @@ class Server:
         smtp = settings.smtp
         spool = settings.data_dir / "spool"
         self._settings = smtp
+        self._ingest = settings.ingest
         self._servers: list[asyncio.Server] = []
         self._certificates: list[Certificate] = []
         self._ticking: asyncio.TimerHandle | None = None
@@ -94,6 +103,17 @@ class Server:
             sends_per_second=settings.limits.sends_per_second,
         )
         metrics.CONNECTIONS.read = lambda: {("smtp",): len(self.service.connections)}
+
+    def take_bounces(self, paths: ReturnPaths, inbox: Inbox) -> None:
+        """From now on take bounces to these return paths from anybody, and keep them in `inbox`."""
+
+        async def keep(raw: bytes, headers: dict[str, str]) -> None:
+            await inbox.put("bounce-mail", InboxKind.MAIL, raw, headers)
+
+        ingest = self._ingest
+        self.service.homecoming = Homecoming.of(
+            paths, keep, self.service.limits, ingest.bounce_size, ingest.bounce_rate
+        )
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

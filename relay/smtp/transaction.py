@@ -6,7 +6,7 @@ from relay.core.errors import NotAllowed, RateLimited, Unauthenticated
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient
 from relay.policy import check_sender
-from relay.smtp import commands, login, replies
+from relay.smtp import commands, homecoming, login, replies
 from relay.smtp.commands import Mail
 from relay.smtp.data import ChunkReader
 from relay.smtp.mode import Answer, Mode
@@ -23,7 +23,8 @@ def mail(session: "Session", text: str) -> Answer:
     if not session.helo:
         return replies.SAY_EHLO_FIRST
     identity = session.identity
-    if identity is None:
+    home = session.service.homecoming if identity is None else None
+    if identity is None and home is None:
         return _nobody(session)
     if session.envelope is not None:
         return replies.IN_TRANSACTION
@@ -32,6 +33,11 @@ def mail(session: "Session", text: str) -> Answer:
         session.mode = Mode.CLOSED
         return replies.TOO_MANY_TRANSACTIONS
     said = commands.mail(text, extended=session.extended)
+    if identity is None:
+        if home is None or not homecoming.may_begin(said):
+            return _nobody(session)
+        session.service.space.check()
+        return homecoming.begin(session, home, said)
     if said.size > settings.max_size:
         return replies.TOO_LARGE
     session.service.space.check()
@@ -71,10 +77,17 @@ def _nobody(session: "Session") -> bytes:
     return replies.AUTHENTICATE_FIRST
 
 
+def _no_mail(session: "Session") -> bytes:
+    return replies.SAY_MAIL_FIRST if session.identity is not None else replies.AUTHENTICATE_FIRST
+
+
 def rcpt(session: "Session", text: str) -> Answer:
     envelope, identity = session.envelope, session.identity
-    if envelope is None or identity is None:
-        return replies.SAY_MAIL_FIRST if identity is not None else replies.AUTHENTICATE_FIRST
+    if envelope is None:
+        return _no_mail(session)
+    if identity is None:
+        assert session.service.homecoming is not None
+        return homecoming.rcpt(session.service.homecoming, envelope, text, extended=session.extended)
     recipient = commands.rcpt(text, extended=session.extended, smtputf8=envelope.smtputf8)
     if recipient.address not in envelope.recipients:
         if len(envelope.recipients) >= session.service.settings.max_recipients:
@@ -116,11 +129,11 @@ def bdat(session: "Session", text: str) -> bytes:
         # How many octets of mail follow is unknown, and they must not be read as commands.
         session.mode = Mode.CLOSED
         raise
-    limit = session.service.limits.size
+    limit = session.limits.size
     reply = _missing(session)
     if not reply:
         if session.chunks is None:
-            session.chunks = ChunkReader(session.service.limits)
+            session.chunks = ChunkReader(session.limits)
         if session.chunks.received + size > limit:
             reply = replies.TOO_LARGE
     if reply and size > _MAX_DROPPED * limit:
@@ -150,7 +163,7 @@ def chunk_done(session: "Session") -> Answer:
 def _missing(session: "Session") -> bytes:
     """What has to be said before the mail itself; empty when nothing is missing."""
     if session.envelope is None:
-        return replies.SAY_MAIL_FIRST if session.identity is not None else replies.AUTHENTICATE_FIRST
+        return _no_mail(session)
     return b"" if session.envelope.recipients else replies.NO_RECIPIENTS
 
 
