@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from relay.capacity import Space
 from relay.core.errors import KeyReused, RelayError, Unavailable
@@ -30,8 +30,12 @@ class Intake:
         queue: Queue,
         signer: Signer | None = None,
         space: Space | None = None,
+        edit: Callable[[Submission], Awaitable[None]] | None = None,
     ) -> None:
-        """`signer` signs what will not be edited any more; `space` says when the disk is nearly full."""
+        """`edit` changes a mail in place or refuses it, `signer` signs what will not be edited any more; `space` says
+        when the disk is nearly full.
+        """
+        self._edit = edit
         self._signer = signer
         self._space = space
         self._database = database
@@ -50,6 +54,8 @@ class Intake:
         """
         if self._space is not None:
             self._space.check()
+        if self._edit is not None:
+            await self._edit(submission)
         if self._signer is not None:
             await self._signer.sign(submission)
         size = submission.size

@@ -14,12 +14,13 @@ from relay.core.errors import Misconfigured
 from relay.intake import Intake
 from relay.observe import counts, facts, logs
 from relay.observe.sharing import Shared
-from relay.policy import Authenticator, Suppressions
+from relay.policy import Authenticator, Streams, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
 from relay.ratelimit import RateLimiter
 from relay.signing import Signer
 from relay.store import secrets
 from relay.store.database import Database, open_database
+from relay.tracking.edit import Editor
 
 #: seconds a process may take to finish what it has in hand after it was told to stop
 DRAIN = 25.0
@@ -41,7 +42,10 @@ class Context:
 
     def intake(self) -> Intake:
         space = Space(self.settings.data_dir, self.settings.min_free_space)
-        return Intake(self.database, self.queue, self._signer(), space)
+        settings = self.settings.tracking
+        url = settings.url or self.settings.public_url
+        editor = Editor(settings, url, Streams(self.database), self.secret)
+        return Intake(self.database, self.queue, self._signer(), space, editor)
 
     def _signer(self) -> Signer:
         passphrase = secret(self.settings.dkim_passphrase.get_secret_value())

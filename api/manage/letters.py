@@ -22,6 +22,7 @@ from relay.core.errors import Refused
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Classification, Door
+from relay.core.stream import is_name
 from relay.sections import ApiSettings, AttachmentSettings
 
 MAX_RECIPIENTS = 100
@@ -43,6 +44,12 @@ def _mailbox(written: str) -> str:
 def _content_id(written: str) -> str:
     if not _CONTENT_ID.match(written):
         raise ValueError("must be 1 to 200 characters of a message id, without angle brackets")
+    return written
+
+
+def _stream(written: str) -> str:
+    if not is_name(written):
+        raise ValueError("must be the name of a stream")
     return written
 
 
@@ -86,6 +93,13 @@ def described_files(settings: AttachmentSettings) -> dict[str, dict[str, Any]]:
     return {NewFile.__name__: file}
 
 
+class Track(Asked):
+    """What is tracked, whatever the stream and the key say; either may be left out."""
+
+    opens: bool | None = None
+    clicks: bool | None = None
+
+
 class NewMessage(Asked):
     """A mail for everybody in `to`, `cc` and `bcc`, each of whom has a state of their own."""
 
@@ -112,6 +126,11 @@ class NewMessage(Asked):
     classification: Annotated[Classification | None, Field(strict=False)] = None
     send_at: Annotated[Moment | None, Field(description="At most 30 days ahead.")] = None
     disable_tracking: bool = False
+    track: Track | None = None
+    stream: Annotated[
+        Annotated[str, AfterValidator(_stream), described("^[a-z0-9][a-z0-9._-]{0,63}$")] | None,
+        Field(description="The kind of mail; left out: transactional."),
+    ] = None
 
     @model_validator(mode="after")
     def _has_a_body(self) -> "NewMessage":
@@ -186,7 +205,11 @@ def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSett
         attachments=attachments.metadata(uploads),
         smtputf8=not (head.isascii() and all(one.address.isascii() for one in recipients)),
         send_at=due(asked.send_at),
-        options={"disable_tracking": True} if asked.disable_tracking else {},
+        options=extras.options(
+            stream=asked.stream,
+            track=asked.track.model_dump(exclude_none=True) if asked.track else None,
+            disable_tracking=asked.disable_tracking,
+        ),
     )
 
 

@@ -112,7 +112,9 @@ class Sending:
     async def _accept(self, turn: Turn, identity: Identity, submission: Submission) -> Answer:
         """Store it for those who may be written to; raises `AllSuppressed` when nobody is left."""
         blocked = await self._blacklist.among(
-            identity.account_id, [one.address for one in submission.recipients]
+            identity.account_id,
+            [one.address for one in submission.recipients],
+            submission.options.get("stream"),
         )
         left = [one for one in submission.recipients if one.address not in blocked]
         if not left:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import orjson
 
 from relay.core.errors import Refused
+from relay.core.stream import is_name
 
 MAX_METADATA = 4096  #: octets as JSON
 MAX_METADATA_KEYS = 50
@@ -89,6 +90,40 @@ def headers(given: Mapping[str, Any]) -> dict[str, str]:
         if _STRUCTURED.match(name) and (not one.isascii() or max(map(len, one.split(" "))) > 900):
             _refuse(place, "must be ASCII in words of at most 900 characters")
     return value
+
+
+def stream(given: Mapping[str, Any]) -> str | None:
+    if "stream" not in given:
+        return None
+    value = given["stream"]
+    if not isinstance(value, str) or not is_name(value):
+        _refuse("stream", "must be the name of a stream")
+    return value
+
+
+def track(given: Mapping[str, Any]) -> dict[str, bool] | None:
+    """What is to be tracked: `{"opens": true, "clicks": false}`, of which either may be left out."""
+    if "track" not in given:
+        return None
+    value = _object(given, "track")
+    for name, wanted in value.items():
+        if name not in {"opens", "clicks"}:
+            _refuse(f"track.{name}", "is not allowed")
+        if not isinstance(wanted, bool):
+            _refuse(f"track.{name}", "must be a boolean")
+    return value or None
+
+
+def options(*, stream: str | None, track: Mapping[str, Any] | None, disable_tracking: bool) -> dict[str, Any]:
+    """What the record keeps of these wishes."""
+    found: dict[str, Any] = {}
+    if stream is not None:
+        found["stream"] = stream
+    if track is not None:
+        found["track"] = dict(track)
+    if disable_tracking:
+        found["disable_tracking"] = True
+    return found
 
 
 def _object(given: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _MAX_CHECKED = 1000
 
 _KNOWN = frozenset({
     "recipient", "subject", "body", "from", "reply_to", "attachments", "classification", "tag", "cc", "bcc",
-    "disable_tracking", "text", "metadata", "headers",
+    "disable_tracking", "text", "metadata", "headers", "stream", "track",
 })  # fmt: skip
 _MIB = 1024 * 1024
 
@@ -45,6 +45,8 @@ class Fields:
     text: str | None
     metadata: dict[str, Any] | None
     headers: dict[str, str]
+    stream: str | None
+    track: dict[str, bool] | None
     #: files of a form, or the objects of JSON
     attachments: list[Any]
 
@@ -64,6 +66,8 @@ def check(given: Mapping[str, Any], *, max_body: int) -> Fields:
         text=extras.text(given, max_body),
         metadata=extras.metadata(given),
         headers=extras.headers(given),
+        stream=extras.stream(given),
+        track=extras.track(given),
     )
     for name in given:
         if name not in _KNOWN:

@@ -154,6 +154,17 @@ def _fields() -> dict[str, Any]:
         "text": _text(r"^[^\u0000]+$", None, "The same in plain text, for readers that show no HTML."),
         "metadata": METADATA,
         "headers": HEADERS,
+        "stream": {
+            "type": "string",
+            "pattern": "^transactional$|^bulk$",
+            "description": "The kind of mail: `transactional`, `bulk` or a stream of the account's own.",
+        },
+        "track": {
+            "type": "object",
+            "properties": {"opens": {"type": "boolean"}, "clicks": {"type": "boolean"}},
+            "additionalProperties": False,
+            "description": "What is tracked, whatever stream and key say.",
+        },
     }
 
 

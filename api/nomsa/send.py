@@ -8,7 +8,7 @@ from starlette.requests import Request
 from api.answers import Answer
 from api.errors import refusal
 from api.idempotency import Turn
-from api.nomsa import attachments, wire
+from api.nomsa import attachments, extras, wire
 from api.nomsa.blacklist import Blacklist
 from api.nomsa.fields import Fields, check, check_count
 from api.nomsa.rate import spend
@@ -68,7 +68,7 @@ class Sender:
     async def _send(self, turn: Turn, identity: Identity, fields: Fields, uploads: list[Upload]) -> Answer:
         refused: Refused | None = None
         blocked = await self._blacklist.among(
-            identity.account_id, [fields.recipient, *fields.cc, *fields.bcc]
+            identity.account_id, [fields.recipient, *fields.cc, *fields.bcc], fields.stream
         )
         fields.cc[:] = [address for address in fields.cc if address not in blocked]
         fields.bcc[:] = [address for address in fields.bcc if address not in blocked]
@@ -151,7 +151,9 @@ class Sender:
                 and from_.address.isascii()
                 and all(address.isascii() for address in fields.bcc)
             ),
-            options={"disable_tracking": True} if fields.disable_tracking else {},
+            options=extras.options(
+                stream=fields.stream, track=fields.track, disable_tracking=fields.disable_tracking
+            ),
         )
 
     def _own_sender(self, identity: Identity) -> Mailbox:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.core import routes
+from relay.core.stream import DEFAULT
 from relay.sections import RuleSettings
 
 
@@ -51,7 +52,7 @@ def facts_of(
         key=keys.get(row["key_id"]) if keys else None,
         classification=row["classification"],
         tag=row["tag"],
-        stream=options.get("stream") if options else None,
+        stream=(options.get("stream") if options else None) or DEFAULT,
         lane=row["lane"],
         size=row["size"],
         hint=options.get("provider") if options else None,

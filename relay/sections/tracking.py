@@ -1,7 +1,42 @@
 """Opens, clicks and unsubscribing."""
 
-from relay.sections.base import Section
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from relay.core.address import InvalidAddress, normalise
+from relay.sections.base import MIB, Bytes, Network, Section
+
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
+
+
+def _url(text: str) -> str:
+    if text and not _URL.match(text):
+        raise ValueError("must be such as https://mail.example.org, without query or fragment")
+    return text.rstrip("/")
+
+
+def _address(text: str) -> str:
+    try:
+        return normalise(text) if text else ""
+    except InvalidAddress as error:
+        raise ValueError(f"{text}: {error}") from None
 
 
 class TrackingSettings(Section):
-    """Opens, clicks and unsubscribing."""
+    """Opens, clicks and unsubscribing. Nothing is tracked unless a mail, its stream or its key asks for it."""
+
+    #: where pixels, links and unsubscribe pages are found from outside; empty means `public_url`
+    url: Annotated[str, AfterValidator(_url)] = ""
+    #: whether mail that is to be tracked gets a pixel, and links that lead through us
+    opens: bool = True
+    clicks: bool = True
+    #: octets of a mail beyond which it is not edited, and so not tracked
+    max_size: Bytes = 5 * MIB
+    #: a mailbox somebody reads, named in List-Unsubscribe beside the page; empty for the page alone
+    unsubscribe_mailto: Annotated[str, AfterValidator(_address)] = ""
+    #: what is kept of the address that an open or click came from: its /24 or /48, all of it, or nothing
+    client_address: Literal["network", "full", "none"] = "network"
+    #: reverse proxies in front of us, whose X-Forwarded-For is believed
+    proxies: tuple[Network, ...] = Field(default=())

@@ -104,7 +104,7 @@ def _values(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _stream(row: Mapping[str, Any]) -> Stream:
+def _stream(row: Mapping[Any, Any]) -> Stream:
     return Stream(
         name=row["name"],
         lane=Lane(row["lane"]),
