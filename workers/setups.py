@@ -45,7 +45,7 @@ class Builder:
             {name: settings.limits_of(name) for name in options},
             router_of(settings),
             tolerance_of(settings),
-            settings.ingest.return_paths(self._secret) if self._secret else None,
             frozenset(fresh),
             digest(settings),
+            settings.ingest.return_paths(self._secret) if self._secret else None,
         )

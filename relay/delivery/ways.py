@@ -193,12 +193,12 @@ class Setup:
     limits: Mapping[str, ProviderLimits]
     router: Router
     tolerance: Tolerance = field(default_factory=Tolerance)
-    #: makes return paths; None while bounces do not come home
-    return_paths: ReturnPaths | None = None
     #: names whose options differ from those of the setup before
     changed: frozenset[str] = frozenset()
     #: tells one configuration from another
     digest: str = ""
+    #: makes return paths; None while bounces do not come home
+    return_paths: ReturnPaths | None = None
 
 
 class Fleet:
