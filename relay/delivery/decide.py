@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from relay.core.bounce import Bounce, BounceClass, BounceReason
+from relay.core.bounces import classify
 from relay.core.event import EventKind
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.retry import Schedule
-from relay.core.status import State, Status
+from relay.core.status import State
 from relay.store.deliveries import Claim, Settlement, Switch
+from relay.store.reports import ref_key
 
 #: seconds until a provider that wants an operator's attention is asked again
 _CONFIG_PAUSE = 60.0
@@ -35,13 +39,14 @@ def decide(
     policy: Policy,
     switches: tuple[Switch, ...] = (),
     waiting_for: str | None = None,
+    reports: bool = False,
 ) -> Settlement:
-    """The settlement of one claimed recipient.
+    """The settlement of one claimed recipient. `reports` says that the provider reports by its own ids.
 
     `switches` are those of this try; what is to be tried again may come before its time once there is room at
     `waiting_for`.
     """
-    case = _Case(claim, outcome, provider, accepted_at, now, policy, switches, waiting_for)
+    case = _Case(claim, outcome, provider, accepted_at, now, policy, switches, waiting_for, reports)
     return _RULES[outcome.kind](case)
 
 
@@ -55,41 +60,48 @@ class _Case:
     policy: Policy
     switches: tuple[Switch, ...]
     waiting_for: str | None
+    reports: bool
 
     def settle(
         self,
         kind: EventKind,
         state: State,
-        status: Status | None = None,
         *,
         due_at: datetime | None = None,
-        error_code: str | None = None,
+        bounce: Bounce | None = None,
     ) -> Settlement:
         return Settlement(
             claim=self.claim,
             state=state,
-            status=status,
             kind=kind,
             at=self.now,
             reply=str(self.outcome.reply),
             provider=self.provider,
             due_at=due_at,
             ref=self.outcome.ref,
-            error_code=error_code,
-            error_sub_type=self._sub_type() if error_code else None,
-            # Routing reads later what kind of failure it was.
-            detail={"outcome": self.outcome.kind.value} if kind is EventKind.DEFERRED else None,
+            ref_key=ref_key(self.provider, self.outcome.ref) if self.reports and self.outcome.ref else None,
+            bounce=bounce,
+            detail=self._detail(kind, bounce),
             waiting_for=self.waiting_for if state is State.QUEUED else None,
             switches=self.switches,
         )
 
-    def _sub_type(self) -> str:
-        return self.outcome.reply.enhanced or str(self.outcome.reply.code)
+    def _detail(self, kind: EventKind, bounce: Bounce | None) -> dict[str, Any] | None:
+        if kind is EventKind.DEFERRED:
+            # Routing reads later what kind of failure it was.
+            return {"outcome": self.outcome.kind.value}
+        if bounce is not None:
+            return {"bounce": {"class": bounce.kind.value, "reason": bounce.reason.value}}
+        return None
 
     def again(self, kind: EventKind, due_at: datetime | None) -> Settlement:
         """Another try at `due_at`, or, without one, the end of trying."""
         if due_at is None:
-            return self.settle(EventKind.BOUNCED, State.DONE, Status.BOUNCED, error_code="Soft bounce")
+            # Nobody has said that there is no such mailbox; we have only stopped trying.
+            reason = classify(self.outcome.reply).reason
+            if reason is BounceReason.OTHER:
+                reason = BounceReason.EXPIRED
+            return self.settle(EventKind.BOUNCED, State.DONE, bounce=Bounce(BounceClass.SOFT, reason))
         return self.settle(kind, State.QUEUED, due_at=due_at)
 
     def scheduled(self) -> datetime | None:
@@ -104,11 +116,11 @@ class _Case:
 
 
 def _accepted(case: _Case) -> Settlement:
-    return case.settle(EventKind.SENT, State.DONE, Status.SENT)
+    return case.settle(EventKind.SENT, State.DONE)
 
 
 def _rejected(case: _Case) -> Settlement:
-    return case.settle(EventKind.BOUNCED, State.DONE, Status.BOUNCED, error_code="Hard bounce")
+    return case.settle(EventKind.BOUNCED, State.DONE, bounce=classify(case.outcome.reply))
 
 
 def _retry(case: _Case) -> Settlement:

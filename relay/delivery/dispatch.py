@@ -215,14 +215,15 @@ class Dispatcher:
             if raw is None:
                 await self._park(part, "the stored mail is gone")
                 continue
-            words = way.refuses(outgoing_of(mail, part.claims, raw))
+            words = way.refuses(outgoing_of(mail, part.claims, raw, way))
             if words is not None:
                 refused.append((part, words))
                 continue
-            step = way.provider.capabilities.max_recipients
+            home = way.return_paths is not None and mail.row["sender"]
+            step = 1 if home else way.provider.capabilities.max_recipients
             for start in range(0, len(part.claims), step):
                 claims = part.claims[start : start + step]
-                outgoing.append(outgoing_of(mail, claims, raw))
+                outgoing.append(outgoing_of(mail, claims, raw, way))
                 owners.append((part, claims))
         return outgoing, owners, refused
 
@@ -318,6 +319,7 @@ class Dispatcher:
             policy=self._policy,
             switches=part.switches,
             waiting_for=waits_for,
+            reports=part.way.provider.capabilities.events,
         )
         age = (settlement.at - mail.row["accepted_at"]).total_seconds()
         log.tried(provider, mail.row["lane"], settlement.kind, age)
@@ -338,7 +340,7 @@ class Dispatcher:
             log.parked(part.mail.id, claim.id, reason)
         moment: datetime = now()
         settlements = [
-            Settlement(claim, State.PARKED, None, EventKind.PARKED, moment, reason, provider="")
+            Settlement(claim, State.PARKED, EventKind.PARKED, moment, reason, provider="")
             for claim in part.claims
         ]
         await asyncio.shield(self._settler.submit(settlements))

@@ -13,11 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from relay.core.bounce import Bounce, BounceClass
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import MAIL_LANES, State, Status, advance
+from relay.store import standings, timeline
 from relay.store import tables as t
-from relay.store import timeline
 from relay.store.rows import Columns, Statement, updating
 from relay.store.types import BigInt, Instant
 
@@ -67,15 +68,16 @@ class Settlement:
 
     claim: Claim
     state: State
-    status: Status | None  #: None leaves it as it is
     kind: EventKind
     at: datetime
     reply: str
     provider: str
     due_at: datetime | None = None
     ref: str | None = None
-    error_code: str | None = None
-    error_sub_type: str | None = None
+    #: where the provider reports by `ref`; see `relay.store.reports.ref_key`
+    ref_key: int | None = None
+    #: of what ends as BOUNCED
+    bounce: Bounce | None = None
     detail: dict[str, Any] | None = None
     #: what its next try waits for besides `due_at`; see `relay.store.circuits.release`
     waiting_for: str | None = None
@@ -175,6 +177,8 @@ _HISTORY = (
     .where(
         t.event.c.message_id.in_(_IDS),
         t.event.c.kind.in_(["deferred", "ambiguous", "switched"]),
+        # Not what providers report of mail that they have taken.
+        t.event.c.attempt.is_not(None),
     )
     .order_by(t.event.c.id)
 )
@@ -184,7 +188,7 @@ _BODIES = (
     .order_by(t.body.c.message_id, t.body.c.part)
 )
 _HELD = Statement(
-    "SELECT id, fence, status FROM recipient WHERE id = ANY($1::bigint[]) AND state = $2::text FOR UPDATE"
+    "SELECT id, fence, status FROM recipient WHERE id = ANY($1::bigint[]) AND state = $2::text ORDER BY id FOR UPDATE"
 )
 _DUE = (
     sa.select(t.recipient.c.id)
@@ -226,6 +230,7 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
     recipients: list[tuple[Any, ...]] = []
     events: list[dict[str, Any]] = []
     messages: list[tuple[Any, ...]] = []
+    bounced: list[standings.Bounced] = []
     for s in settlements:
         claim = s.claim
         fence, known = current.get(claim.id, (None, ""))
@@ -233,9 +238,26 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
             stale.append(s)
             continue
         before = Status(known)
-        status = advance(before, s.status) if s.status else before
+        state, due_at, waiting_for = s.state, s.due_at, s.waiting_for
+        if before in standings.GONE and state is not State.DONE:
+            # A report was here first: some try of it has gone out, and another would be a double.
+            state, due_at, waiting_for = State.DONE, None, None
+        sent = s.kind is EventKind.SENT
+        status = advance(before, Status.SENT) if sent else before
         recipients.append(
-            (claim.id, s.state.value, status.value, s.due_at, s.provider, s.ref, s.reply, s.waiting_for, s.at)
+            (
+                claim.id,
+                state.value,
+                status.value,
+                due_at,
+                s.provider,
+                s.ref,
+                s.ref_key,
+                s.reply,
+                waiting_for,
+                s.at,
+                s.at if sent else None,
+            )
         )
         events.extend(_switched(s, switch) for switch in s.switches)
         events.append(
@@ -251,15 +273,21 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
                 "detail": s.detail,
             }
         )
-        if claim.position == 0 and status is not before:
-            sent_at = s.at if s.kind is EventKind.SENT else None
-            messages.append((claim.message_id, status.value, s.at, sent_at, s.error_code, s.error_sub_type))
+        if sent and claim.position == 0:
+            messages.append((claim.message_id, status.value, s.at, s.at))
+        if s.kind is EventKind.BOUNCED:
+            bounced.append(standings.Bounced(claim.id, s.at, s.bounce or _UNCLEAR, s.provider, s.reply))
     if recipients:
         _SETTLE_RECIPIENT.run(connection, recipients)
         timeline.add(connection, events, {s.claim.message_id: s.claim.account_id for s in settlements})
     if messages:
         _SETTLE_MESSAGE.run(connection, messages)
+    if bounced:
+        standings.bounce(connection, bounced)
     return stale
+
+
+_UNCLEAR = Bounce(BounceClass.SOFT)
 
 
 def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
@@ -277,6 +305,7 @@ def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
 
 
 _R, _M = t.recipient.c, t.message.c
+_EARLIER = "CASE WHEN {1} IS NULL OR {0} < {1} THEN {0} ELSE {1} END"
 _SETTLE_RECIPIENT = updating(
     t.recipient,
     (
@@ -286,18 +315,21 @@ _SETTLE_RECIPIENT = updating(
         _R.due_at,
         _R.provider,
         _R.provider_ref,
+        _R.ref_key,
         _R.reply,
         _R.waiting_for,
         _R.updated_at,
+        _R.sent_at,
     ),
     "state = v.state, status = v.status, due_at = v.due_at, lease_until = NULL, provider = v.provider,"
-    " provider_ref = v.provider_ref, reply = v.reply, waiting_for = v.waiting_for, updated_at = v.updated_at",
+    " provider_ref = v.provider_ref, ref_key = v.ref_key, reply = v.reply, waiting_for = v.waiting_for,"
+    " updated_at = v.updated_at, sent_at = " + _EARLIER.format("recipient.sent_at", "v.sent_at"),
 )
 _SETTLE_MESSAGE = updating(
     t.message,
-    (_M.id, _M.status, _M.updated_at, _M.sent_at, _M.error_code, _M.error_sub_type),
-    "status = v.status, updated_at = v.updated_at, sent_at = COALESCE(message.sent_at, v.sent_at),"
-    " error_code = v.error_code, error_sub_type = v.error_sub_type",
+    (_M.id, _M.status, _M.updated_at, _M.sent_at),
+    "status = v.status, updated_at = v.updated_at, sent_at = "
+    + _EARLIER.format("message.sent_at", "v.sent_at"),
 )
 
 

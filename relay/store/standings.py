@@ -1,15 +1,21 @@
 """What is known of recipients' mail, as columns; see `relay.core.standing`. A message shows its primary one's."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.clock import now
-from relay.core.standing import Failure, Standing
+from relay.core.event import EventKind
+from relay.core.standing import Failure, Standing, after
 from relay.core.status import State, Status
+from relay.store import suppressions
 from relay.store import tables as t
+from relay.store.rows import updating
+from relay.store.suppressions import NewSuppression, Reason
 from relay.store.types import BigInt
 
 _R, _M = t.recipient.c, t.message.c
@@ -54,31 +60,22 @@ def write(connection: sa.Connection, changed: Sequence[tuple[Any, Standing]]) ->
     if not changed:
         return
     moment = now()
-    values = [(row, {**_columns(standing), "b_now": moment}) for row, standing in changed]
-    connection.execute(_WRITE, [{"b_id": row.id, **said} for row, said in values])
-    shown = [
-        {"b_id": row.message_id, **{name: said[name] for name in _SHOWN}}
-        for row, said in values
-        if row.position == 0
-    ]
-    if shown:
-        connection.execute(_SHOW, shown)
-
-
-def _columns(standing: Standing) -> dict[str, Any]:
-    failure = standing.failure
-    bounce = failure.bounce if failure else None
-    return {
-        "b_status": standing.status,
-        "b_sent_at": standing.sent_at,
-        "b_delivered_at": standing.delivered_at,
-        "b_opened_at": standing.opened_at,
-        "b_failed_at": failure.at if failure else None,
-        "b_error_code": failure.error_code if failure else None,
-        "b_error_sub_type": failure.error_sub_type if failure else None,
-        "b_bounce_class": bounce.kind if bounce else None,
-        "b_bounce_reason": bounce.reason if bounce else None,
-    }
+    recipients = []
+    messages = []
+    for row, standing in changed:
+        failure = standing.failure
+        bounce = failure.bounce if failure else None
+        times = (standing.sent_at, standing.delivered_at, standing.opened_at)
+        words = (failure.at, failure.error_code, failure.error_sub_type) if failure else (None, None, None)
+        kind = (bounce.kind.value, bounce.reason.value) if bounce else (None, None)
+        recipients.append((row.id, standing.status.value, *times, *words, *kind, moment))
+        if row.position == 0:
+            messages.append(
+                (row.message_id, standing.status.value, *times, *words[1:], failure is not None, moment)
+            )
+    _WRITE.run(connection, recipients)
+    if messages:
+        _SHOW.run(connection, messages)
 
 
 def finish(connection: sa.Connection, ids: Sequence[int]) -> None:
@@ -87,48 +84,71 @@ def finish(connection: sa.Connection, ids: Sequence[int]) -> None:
         connection.execute(_FINISH, {"b_ids": list(ids)})
 
 
-def _bound(column: sa.Column[Any]) -> sa.BindParameter[Any]:
-    return sa.bindparam(f"b_{column.name}", type_=column.type)
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """A recipient for whom our own trying has ended."""
+
+    id: int
+    at: datetime
+    bounce: Bounce
+    provider: str
+    reply: str
 
 
-_WRITE = (
-    t.recipient.update()
-    .where(_R.id == sa.bindparam("b_id"))
-    .values({column.name: _bound(column) for column in COLUMNS} | {"updated_at": sa.bindparam("b_now")})
+def bounce(connection: sa.Connection, bounced: Sequence[Bounced]) -> None:
+    """Write what the end of trying means, for recipients that are locked; hard bounces are not written to again."""
+    found = {one.id: one for one in bounced}
+    changed = []
+    entries = []
+    for row in connection.execute(_BOUNCED, {"b_ids": list(found)}):
+        one = found[row.id]
+        changed.append((row, after(of_row(row), EventKind.BOUNCED, one.at, bounce=one.bounce)))
+        if one.bounce.kind is BounceClass.HARD:
+            entries.append(
+                NewSuppression(row.account_id, row.address, Reason.BOUNCE, one.provider, note=one.reply)
+            )
+    write(connection, changed)
+    if entries:
+        suppressions.add_many(connection, entries)
+
+
+_WRITE = updating(
+    t.recipient,
+    (_R.id, *COLUMNS, _R.updated_at),
+    ", ".join(f"{column.name} = v.{column.name}" for column in (*COLUMNS, _R.updated_at)),
+)
+# Mail from before recipients had these of their own has them here alone.
+_SHOW = updating(
+    t.message,
+    (
+        _M.id,
+        _M.status,
+        _M.sent_at,
+        _M.delivered_at,
+        _M.opened_at,
+        _M.error_code,
+        _M.error_sub_type,
+        sa.column("failed", sa.Boolean()),
+        _M.updated_at,
+    ),
+    "status = v.status, updated_at = v.updated_at, "
+    + ", ".join(
+        f"{name} = COALESCE(v.{name}, message.{name})" for name in ("sent_at", "delivered_at", "opened_at")
+    )
+    + ", "
+    + ", ".join(
+        f"{name} = CASE WHEN v.failed THEN v.{name} ELSE message.{name} END"
+        for name in ("error_code", "error_sub_type")
+    ),
+)
+_IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
+_BOUNCED = (
+    sa.select(_R.id, _R.message_id, _R.account_id, _R.position, _R.address, *COLUMNS)
+    .where(_R.id.in_(_IDS))
+    .order_by(_R.id)
 )
 _FINISH = (
     t.recipient.update()
-    .where(_R.id.in_(sa.bindparam("b_ids", expanding=True, type_=BigInt)))
+    .where(_R.id.in_(_IDS))
     .values(state=State.DONE, due_at=sa.null(), waiting_for=sa.null())
-)
-
-_SHOWN = (
-    "b_status",
-    "b_sent_at",
-    "b_delivered_at",
-    "b_opened_at",
-    "b_failed_at",
-    "b_error_code",
-    "b_error_sub_type",
-    "b_now",
-)
-
-
-def _failed(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    return sa.case((_bound(_R.failed_at).is_(None), column), else_=_bound(column))
-
-
-_SHOW = (
-    t.message.update()
-    .where(_M.id == sa.bindparam("b_id"))
-    .values(
-        status=sa.bindparam("b_status"),
-        updated_at=sa.bindparam("b_now"),
-        # Mail from before recipients had these of their own has them here alone.
-        sent_at=sa.func.coalesce(_bound(_M.sent_at), _M.sent_at),
-        delivered_at=sa.func.coalesce(_bound(_M.delivered_at), _M.delivered_at),
-        opened_at=sa.func.coalesce(_bound(_M.opened_at), _M.opened_at),
-        error_code=_failed(_M.error_code),
-        error_sub_type=_failed(_M.error_sub_type),
-    )
 )

@@ -294,9 +294,10 @@ def test_the_message_endpoint_shows_recipients_and_timeline(door: Door) -> None:
 def test_the_message_endpoint_shows_what_a_provider_said(door: Door) -> None:
     from datetime import timedelta
 
+    from relay.core.bounce import Bounce, BounceClass
     from relay.core.clock import now
     from relay.core.event import EventKind
-    from relay.core.status import State, Status
+    from relay.core.status import State
     from relay.store import deliveries
 
     sent = door.sent()
@@ -309,8 +310,8 @@ def test_the_message_endpoint_shows_what_a_provider_said(door: Door) -> None:
             connection,
             [
                 deliveries.Settlement(
-                    claim=mail.claims[0], state=State.DONE, status=Status.BOUNCED, kind=EventKind.BOUNCED,
-                    at=at, reply="550 5.1.1 no such user", provider="office", error_code="Hard bounce",
+                    claim=mail.claims[0], state=State.DONE, kind=EventKind.BOUNCED,
+                    at=at, reply="550 5.1.1 no such user", provider="office", bounce=Bounce(BounceClass.HARD),
                 )
             ],
         )  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
-from relay.core.status import Classification, Door, State, Status
+from relay.core.status import Classification, Door, State
 from relay.store import accounts, deliveries, messages, recovery
 from relay.store.database import Database, open_database
 from relay.store.deliveries import ClaimedMail, Settlement
@@ -38,7 +39,6 @@ def later(seconds: float) -> datetime:
 def settlement(mail: ClaimedMail, index: int = 0, **fields: Any) -> Settlement:
     values: dict[str, Any] = {
         "state": State.DONE,
-        "status": Status.SENT,
         "kind": EventKind.SENT,
         "at": later(0),
         "reply": "250 2.0.0 ok",
@@ -99,10 +99,9 @@ def test_settling_writes_status_event_and_message(play: Callable[[Scene], None])
                 settlement(
                     mail,
                     1,
-                    status=Status.BOUNCED,
                     kind=EventKind.BOUNCED,
                     reply="550 5.1.1 no",
-                    error_code="Hard",
+                    bounce=Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
                 ),
             ],
         )
@@ -132,7 +131,7 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
             deliveries.settle,
             [
                 settlement(
-                    mail, state=State.QUEUED, status=None, kind=EventKind.DEFERRED, due_at=due, reply="451 x"
+                    mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x"
                 )
             ],
         )
@@ -159,7 +158,7 @@ def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) 
         early = settlement(away)
         assert await database.write(deliveries.settle, [early]) == [early]
         (again,) = await database.write(deliveries.claim_suspect, now=later(LEASE + 3), lease=LEASE)
-        late = settlement(away, status=Status.BOUNCED, kind=EventKind.BOUNCED)
+        late = settlement(away, kind=EventKind.BOUNCED)
         assert await database.write(deliveries.settle, [late]) == [late]
         assert await database.write(deliveries.settle, [settlement(again)]) == []
         row = await database.read(messages.get, account, stored.id)

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.reply import Reply
 from relay.core.retry import Schedule
-from relay.core.status import State, Status
+from relay.core.status import State
 from relay.delivery.decide import Policy, decide
 from relay.store.deliveries import Claim
 
@@ -29,19 +30,19 @@ def decided(kind: OutcomeKind, *, age: float = 0, at_most_once: bool = False, **
 
 
 @pytest.mark.parametrize(
-    ("kind", "state", "status", "event", "wait"),
+    ("kind", "state", "event", "wait"),
     [
-        (OutcomeKind.ACCEPTED, State.DONE, Status.SENT, EventKind.SENT, None),
-        (OutcomeKind.REJECTED, State.DONE, Status.BOUNCED, EventKind.BOUNCED, None),
-        (OutcomeKind.RETRY, State.QUEUED, None, EventKind.DEFERRED, 30),
-        (OutcomeKind.THROTTLED, State.QUEUED, None, EventKind.DEFERRED, 5),
-        (OutcomeKind.CONFIG, State.QUEUED, None, EventKind.DEFERRED, 60),
-        (OutcomeKind.AMBIGUOUS, State.QUEUED, None, EventKind.AMBIGUOUS, 30),
+        (OutcomeKind.ACCEPTED, State.DONE, EventKind.SENT, None),
+        (OutcomeKind.REJECTED, State.DONE, EventKind.BOUNCED, None),
+        (OutcomeKind.RETRY, State.QUEUED, EventKind.DEFERRED, 30),
+        (OutcomeKind.THROTTLED, State.QUEUED, EventKind.DEFERRED, 5),
+        (OutcomeKind.CONFIG, State.QUEUED, EventKind.DEFERRED, 60),
+        (OutcomeKind.AMBIGUOUS, State.QUEUED, EventKind.AMBIGUOUS, 30),
     ],
 )
-def test_outcomes(kind, state, status, event, wait) -> None:
+def test_outcomes(kind, state, event, wait) -> None:
     result = decided(kind)
-    assert (result.state, result.status, result.kind) == (state, status, event)
+    assert (result.state, result.kind) == (state, event)
     assert result.due_at == (NOW + timedelta(seconds=wait) if wait else None)
     assert result.reply == "451 4.2.0 words"
 
@@ -56,8 +57,8 @@ def test_the_providers_own_time_is_taken(kind) -> None:
 )
 def test_trying_ends_with_a_bounce_that_has_the_last_reply(kind) -> None:
     result = decided(kind, age=24 * 3600)
-    assert (result.state, result.status, result.error_code) == (State.DONE, Status.BOUNCED, "Soft bounce")
-    assert result.error_sub_type == "4.2.0"
+    assert (result.state, result.kind) == (State.DONE, EventKind.BOUNCED)
+    assert result.bounce == Bounce(BounceClass.SOFT, BounceReason.EXPIRED)
     assert result.reply == "451 4.2.0 words"
 
 
