@@ -60,3 +60,11 @@ def reference(
         Form.ENV: reference.as_environment,
     }
     typer.echo(write[form](), nl=False)
+
+
+@app.command()
+def metrics() -> None:
+    """Print every metric with its meaning, as a page."""
+    from relay.cli import reference
+
+    typer.echo(reference.metrics_as_markdown(), nl=False)

@@ -220,3 +220,26 @@ def _in_environment(value: Any) -> str:
 def _in_toml(value: Any) -> str:
     # A JSON text, number, truth value or list of them is TOML too; an inline table is not.
     return "{}" if value == {} else json.dumps(value, ensure_ascii=False)
+
+
+def metrics_as_markdown() -> str:
+    """All metrics as a page for people."""
+    from relay.observe import counts, metrics
+
+    assert metrics.ACCEPTED in counts.REGISTRY
+    lines = [
+        "# Metrics",
+        "",
+        "Written by `pillarbox config metrics`; do not edit by hand. Prometheus reads them at `/metrics` of the REST",
+        "door: under `pillarbox up` that page has the counts of all processes. A process that runs by itself answers",
+        "at `metrics.port`. Who may read is said by `metrics.allow_from`.",
+        "",
+        "`deploy/prometheus` has a configuration and alerts, `deploy/grafana` a dashboard.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in counts.REGISTRY:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{one.name}` | {one.kind} | {labels} | {one.meaning} |")
+    return "\n".join(lines) + "\n"
