@@ -140,6 +140,21 @@ class ProviderContract:
             assert arrival.parts is not None
             assert_same_content(take_apart(self.raw), arrival.parts)
 
+    def test_to_and_cc_are_seen_as_far_as_the_provider_says(self) -> None:
+        provider = self.make()
+        lines = self.raw.split(b"\r\n")
+        named = f"To: {self.good}, John <john@example.org>\r\nCc: bob@example.com".encode()
+        raw = b"\r\n".join(named if line.startswith(b"To:") else line for line in lines)
+        assert named in raw
+        self._send(provider, [self.mail(self.good, raw=raw)])
+        (arrival,) = self.arrivals()
+        seen = arrival.parts or take_apart(arrival.raw)
+        both = [self.good, "john@example.org"] if provider.capabilities.shows_all_recipients else [self.good]
+        copies = ["bob@example.com"] if provider.capabilities.shows_all_recipients else []
+        assert [box.address for box in seen.to] == both
+        assert [box.address for box in seen.cc] == copies
+        assert arrival.recipients == (self.good,)
+
     def test_a_mail_beyond_the_limit_is_refused_without_a_call(self) -> None:
         limit = self._needs(self._can().max_bytes, "knows no limit of its own")
         mail = self.mail(self.good, raw=self.raw + b"x" * 70 * (limit // 70 + 1))

@@ -185,6 +185,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "workers": row["workers"],
         "limits": row["limits"],
         "usage": row["usage"],
+        "capabilities": row["capabilities"],
         "still_in_hand": None,
     }
 

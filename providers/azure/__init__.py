@@ -45,6 +45,7 @@ class Azure(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         max_recipients=1,
         max_bytes=10_000_000,
         idempotent=True,

@@ -27,6 +27,7 @@ class Brevo(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         max_recipients=1,
         max_bytes=20_000_000,
         envelope_sender=False,

@@ -23,7 +23,12 @@ class Gmail(ApiProvider):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        raw=False, max_recipients=500, max_bytes=36_700_160, per_recipient=False, envelope_sender=False
+        raw=False,
+        shows_all_recipients=False,
+        max_recipients=500,
+        max_bytes=36_700_160,
+        per_recipient=False,
+        envelope_sender=False,
     )
 
     def _configure(self, read: Options) -> None:

@@ -26,7 +26,12 @@ class Graph(ApiProvider):
 
     #: 4 MB is what a request may have, and base64 makes three octets four
     capabilities: ClassVar[Capabilities] = Capabilities(
-        raw=False, max_recipients=500, max_bytes=2_950_000, per_recipient=False, envelope_sender=False
+        raw=False,
+        shows_all_recipients=False,
+        max_recipients=500,
+        max_bytes=2_950_000,
+        per_recipient=False,
+        envelope_sender=False,
     )
 
     def _configure(self, read: Options) -> None:

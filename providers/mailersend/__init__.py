@@ -28,6 +28,7 @@ class MailerSend(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         max_recipients=1,
         max_attachment_bytes=25_000_000,
         envelope_sender=False,

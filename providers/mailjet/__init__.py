@@ -26,6 +26,7 @@ class Mailjet(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         batch_size=50,
         max_recipients=1,
         max_attachment_bytes=15_000_000,

@@ -30,6 +30,7 @@ class Mailtrap(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         batch_size=50,
         max_recipients=1,
         envelope_sender=False,

@@ -27,6 +27,7 @@ class Postmark(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         batch_size=50,
         max_recipients=1,
         max_bytes=10_000_000,

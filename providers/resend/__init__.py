@@ -27,6 +27,7 @@ class Resend(Reporting, PartsProvider):
     capabilities: ClassVar[Capabilities] = Capabilities(
         events=True,
         raw=False,
+        shows_all_recipients=False,
         max_recipients=1,
         max_bytes=40_000_000,
         idempotent=True,

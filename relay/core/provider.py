@@ -116,7 +116,7 @@ class Capabilities:
     envelope_sender: bool = True
     #: the Message-ID that recipients see is the mail's own
     keeps_message_id: bool = True
-    #: every recipient sees all of To and Cc, not the own address alone
+    #: To and Cc are seen as they are; otherwise they name only those that the call is for
     shows_all_recipients: bool = True
     #: goes to the recipients' own servers: what becomes of one mail says nothing about the provider
     direct: bool = False

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ def overview(
                 "name": name,
                 "type": options["type"],
                 "experimental": can is not None and can.experimental,
+                "capabilities": asdict(can) if can is not None else None,
                 "mode": shared.mode.value,
                 "mode_at": shared.mode_at,
                 "circuit": shared.circuit,

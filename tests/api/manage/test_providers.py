@@ -49,6 +49,8 @@ def test_a_list_says_how_each_is_doing(door: Door, admin: str, ask: Any, file: P
     assert [one["name"] for one in listed["data"]] == ["main", "spare", "parts"]
     status, main = ask(admin, "GET", f"{BASE}/main")
     assert main == listed["data"][0]
+    assert main.pop("capabilities")["shows_all_recipients"] is True
+    assert listed["data"][2]["capabilities"]["shows_all_recipients"] is False
     assert main.pop("circuit") == {
         "state": "open",
         "open_until": main_open_until(door),
