@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api import docs, errors, health, messages, metrics
+from api import docs, errors, health, messages, metrics, track
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
@@ -35,6 +35,7 @@ def build(context: Context) -> ASGIApp:
     intake = context.intake()
     authenticator = context.authenticator()
     limiter = context.limiter()
+    visits = track.Calls(context)
     services = Services(
         settings=context.settings.api,
         installation=context.settings,
@@ -52,6 +53,7 @@ def build(context: Context) -> ASGIApp:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await intake.close()
+        await visits.close()
         await limiter.close()
         await authenticator.close()
 
@@ -71,6 +73,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(manage.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))
+    app.include_router(track.router(visits))
     app.include_router(docs.router())
     return Border(calls.direct(app), max_request=services.settings.max_request)
 
