@@ -6,12 +6,12 @@ The framework's layers cost a third of a send. It still describes these calls, a
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
-from api.answers import Answer
 
-Endpoint = Callable[[Request], Awaitable[Answer]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Direct:
@@ -34,7 +34,7 @@ class Direct:
             await self._app(scope, receive, send)
             return
         try:
-            answer = await endpoint(Request(scope, receive))
+            answer: Response = await endpoint(Request(scope, receive))
         except Exception as error:
             answer = errors.answer_to(error)
         await answer(scope, receive, send)

@@ -16,6 +16,7 @@ from api.manage.asking import Line, Moment, Page, identifier, query
 from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
 from api.manage.sending import Batch, Sending
+from api.nomsa.schema import KEY_PATTERN
 from api.services import Services
 from api.thin import ThinRoute
 from relay.core.clock import wire_time
@@ -39,7 +40,7 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
 KEY_PARAMETER = _header(
     "Idempotency-Key",
     "A send repeated with it within 24 hours is one message.",
-    pattern="^[!-~]([ -~]{0,254}[!-~])?$",
+    pattern=KEY_PATTERN,
 )
 ENVELOPE_PARAMETERS = [
     _header(raw.RECIPIENT, "With message/rfc822: addresses, instead of those in To, Cc and Bcc."),

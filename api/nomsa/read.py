@@ -1,11 +1,13 @@
 """GET one email, GET a page of them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from api.answers import Answer
 from api.nomsa import listing, readback, wire
@@ -15,8 +17,9 @@ from relay.core.ids import MAX_ID
 from relay.store import messages
 from relay.store.messages import Content
 
-#: mails whose contents are held at a time
-_AT_ONCE = 25
+#: mails whose contents are held at a time, and octets of them: a page may have a thousand mails of megabytes
+_AT_ONCE = 50
+_OCTETS = 1024 * 1024
 
 
 class Reader:
@@ -43,21 +46,47 @@ class Reader:
         (given,) = await _params([row], {row["id"]: content})
         return Answer(wire.email(row, given))
 
-    async def page(self, request: Request) -> Answer:
+    async def page(self, request: Request) -> Response:
         identity = await self._gate.admit(request, "read")
         query, with_params = listing.check(request.scope["query_string"])
         rows, has_more = await self._database.read(messages.listing, identity.account_id, query)
-        data: list[dict[str, Any]] = []
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            if with_params:
-                kept = [row for row in some if row["redacted_at"] is None]
-                contents = await self._database.read(messages.contents, [row["id"] for row in kept])
-                given = dict(zip((row["id"] for row in kept), await _params(kept, contents), strict=True))
-                data.extend(wire.email(row, given.get(row["id"])) for row in some)
-            else:
-                data.extend(wire.email(row, None) for row in some)
-        return Answer({"has_more": has_more, "data": data})
+        if not with_params:
+            return Answer({"has_more": has_more, "data": [wire.email(row, None) for row in rows]})
+        groups = list(_groups(rows))
+        if len(groups) <= 1:
+            return Answer({"has_more": has_more, "data": await self._emails(rows)})
+        # Before anything is answered, so that a record that is away is still told as such.
+        first = await self._emails(groups[0])
+        return StreamingResponse(self._written(first, groups[1:], has_more), media_type="application/json")
+
+    async def _written(
+        self, first: Sequence[Any], groups: Sequence[Sequence[Mapping[str, Any]]], has_more: bool
+    ) -> AsyncIterator[bytes]:
+        """A page as JSON, piece by piece."""
+        yield b'{"has_more":%b,"data":[' % (b"true" if has_more else b"false")
+        yield orjson.dumps(first)[1:-1]
+        for group in groups:
+            yield b"," + orjson.dumps(await self._emails(group))[1:-1]
+        yield b"]}"
+
+    async def _emails(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Emails with what is left of their contents."""
+        kept = [row for row in rows if row["redacted_at"] is None]
+        contents = await self._database.read(messages.contents, [row["id"] for row in kept])
+        given = dict(zip((row["id"] for row in kept), await _params(kept, contents), strict=True))
+        return [wire.email(row, given.get(row["id"])) for row in rows]
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Rows in their order, in groups of contents that are held together."""
+    start = octets = 0
+    for index, row in enumerate(rows):
+        if index > start and (octets + row["size"] > _OCTETS or index - start == _AT_ONCE):
+            yield rows[start:index]
+            start, octets = index, 0
+        octets += row["size"]
+    if start < len(rows):
+        yield rows[start:]
 
 
 def identify(written: str) -> int | None:

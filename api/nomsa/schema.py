@@ -109,6 +109,9 @@ ID_PARAMETER = {
     "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 
+#: what a key may look like; blanks within it too
+KEY_PATTERN = "^[!-~]([ -~]{0,254}[!-~])?$"
+
 SENT_LINKS = {
     "get_email": {"operationId": "get_email", "parameters": {"email_id": "$response.body#/id"}},
 }
@@ -118,7 +121,7 @@ IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "Sends with the same key are one: the first one's answer is given again for 24 hours.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": KEY_PATTERN},
 }
 
 

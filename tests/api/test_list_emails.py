@@ -242,3 +242,15 @@ def test_more_than_one_batch_of_contents(door: Door) -> None:
         door.sent(subject=f"mail {number}")
     data = door.get(f"{EMAILS}?limit=60&sort_by=%2Bcreated_at").json()["data"]
     assert [email["params"]["subject"] for email in data] == [f"mail {number}" for number in range(60)]
+
+
+def test_a_page_of_large_mails_is_the_same_as_one_by_one(door: Door) -> None:
+    sent = [door.sent(subject=f"No. {number}", body=str(number) * 700_000) for number in range(3)]
+    small = door.sent(subject="Small")
+    page = door.get(EMAILS)
+    assert page.json() == {"has_more": False, "data": [small, *reversed(sent)]}
+    # Written piece by piece, so nobody knows its length beforehand.
+    assert "content-length" not in page.headers
+    assert page.headers["content-type"] == "application/json"
+    assert page.headers["cache-control"] == "no-cache"
+    assert door.get(EMAILS, params={"limit": "2"}).json()["has_more"] is True
