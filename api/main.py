@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api import docs, errors, health, messages, metrics, track
+from api import docs, errors, health, messages, metrics, track, webhooks
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
@@ -24,6 +24,7 @@ from relay.core.errors import Misconfigured
 from relay.observe import facts
 from relay.process import DRAIN, Context
 from relay.sections import ApiSettings
+from relay.tracking.inbox import Inbox
 
 _BACKLOG = 2048
 #: seconds an idle connection is kept; longer than the 60 s of common load balancers, so that they close first
@@ -36,6 +37,8 @@ def build(context: Context) -> ASGIApp:
     authenticator = context.authenticator()
     limiter = context.limiter()
     visits = track.Calls(context)
+    inbox = Inbox(context.database, context.queue)
+    vendors = webhooks.Vendors(context)
     services = Services(
         settings=context.settings.api,
         installation=context.settings,
@@ -56,6 +59,8 @@ def build(context: Context) -> ASGIApp:
         await visits.close()
         await limiter.close()
         await authenticator.close()
+        await inbox.close()
+        await vendors.close()
 
     app = FastAPI(
         title="Pillarbox",
@@ -75,6 +80,8 @@ def build(context: Context) -> ASGIApp:
     app.include_router(metrics.router(context))
     app.include_router(track.router(visits))
     app.include_router(docs.router())
+    # The last one: its path could be taken for many others.
+    app.include_router(webhooks.router(services, vendors, inbox))
     return Border(calls.direct(app), max_request=services.settings.max_request)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from relay.core import limits, routes
 from relay.sections.base import Section
@@ -67,6 +67,8 @@ class ProviderLimits(Section):
     #: with `ingest.bounce_domain`: `bounce` has bounces of its mail come home, `sender` leaves the return path as the
     #: sender gave it; left out, they come home where the provider takes a return path and reports nothing itself
     return_path: Literal["bounce", "sender"] | None = None
+    #: the end of the URL that the vendor reports to, as `env:NAME` or `file:/path`; left out, one is made
+    webhook_secret: SecretStr | None = Field(default=None, exclude=True)
 
 
 LIMITS = frozenset(ProviderLimits.model_fields)
