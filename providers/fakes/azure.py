@@ -4,24 +4,43 @@ import base64
 import hmac
 import re
 import uuid
+from datetime import datetime
 from typing import Any, ClassVar
 
 from providers.azure.signing import sign
+from providers.fakes.posting import LINK, USER_AGENT, Hook, Post, Step, iso, json_post, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown
+from providers.http import Answer
+from relay.core.clock import now
 from relay.core.parts import Attachment, Parts
 
 _FIELDS = "senderAddress content recipients replyTo headers attachments userEngagementTrackingDisabled"
 _AUTHORIZATION = re.compile(r"HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=(\S+)\Z")
 
 
+_STATUSES = {
+    Step.DELIVERED: "Delivered",
+    Step.HARD: "Bounced",
+    Step.SOFT: "Failed",
+    Step.BLOCKED: "FilteredSpam",
+    Step.DROPPED: "Suppressed",
+}
+_RESOURCE = (
+    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/fake/providers/"
+    "Microsoft.Communication/communicationServices/fake"
+)
+
+
 class Azure(Vendor):
     """`key` is the access key; its base64 is what a client is given."""
 
     name: ClassVar[str] = "azure"
+    batch: ClassVar[int] = 2
 
     def __init__(self, key: str = "fake-key") -> None:
         super().__init__(key)
         self._operations: dict[str, Response] = {}
+        self._code = str(uuid.uuid4())
 
     def reset(self) -> None:
         super().reset()
@@ -88,6 +107,39 @@ class Azure(Vendor):
         )
         return sent(recipients, self._operations[operation])
 
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://learn.microsoft.com/en-us/azure/event-grid/communication-services-email-events"""
+        data: dict[str, Any] = {"sender": kept.said["senderAddress"], "messageId": kept.id}
+        if step in {Step.OPENED, Step.CLICKED}:
+            name = "EmailEngagementTrackingReportReceived"
+            data |= {
+                "recipient": kept.recipients[0],
+                "userActionTimeStamp": iso(at),
+                "engagementContext": LINK if step is Step.CLICKED else "",
+                "userAgent": USER_AGENT,
+                "engagementType": "click" if step is Step.CLICKED else "view",
+            }
+        elif step in _STATUSES:
+            name = "EmailDeliveryReportReceived"
+            data |= {
+                "recipient": kept.recipients[0],
+                "internetMessageId": f"<{kept.id}@fake.azurecomm.net>",
+                "status": _STATUSES[step],
+                "deliveryStatusDetails": {"statusMessage": str(words_of(step))},
+                "deliveryAttemptTimeStamp": iso(at),
+            }
+        else:
+            return None
+        return _event(f"Microsoft.Communication.{name}", data, at)
+
+    def greeting(self, hook: Hook) -> Post:
+        data = {"validationCode": self._code, "validationUrl": ""}
+        asked = _event("Microsoft.EventGrid.SubscriptionValidationEvent", data, now())
+        return json_post([asked], {"aeg-event-type": "SubscriptionValidation"})
+
+    def greeted(self, answer: Answer) -> bool:
+        return answer.status == 200 and answer.table.get("validationResponse") == self._code
+
     def refused(self, recipient: str) -> Response:
         return _error(400, "EmailDroppedAllRecipientsSuppressed", f"{recipient} is on the suppression list.")
 
@@ -100,6 +152,19 @@ class Azure(Vendor):
 
     def suspended(self) -> Response:
         return _error(404, "DomainNotLinked", "The specified sender domain has not been linked.")
+
+
+def _event(name: str, data: dict[str, Any], at: datetime) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "topic": _RESOURCE,
+        "subject": f"sender/{data.get('sender', '')}/message/{data.get('messageId', '')}",
+        "data": data,
+        "eventType": name,
+        "dataVersion": "1.0",
+        "metadataVersion": "1",
+        "eventTime": iso(at),
+    }
 
 
 def _error(status: int, code: str, words: str) -> Response:

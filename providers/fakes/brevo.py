@@ -3,9 +3,13 @@
 import base64
 import secrets
 import time
+from datetime import datetime
 from mimetypes import guess_type
 from typing import Any, ClassVar
 
+import orjson
+
+from providers.fakes.posting import LINK, USER_AGENT, Step, unix, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown
 from relay.core.parts import Attachment, Parts
 
@@ -14,6 +18,21 @@ _FIELDS = (
     "messageVersions scheduledAt batchId"
 )
 _OURS = frozenset({"x-mailin-custom", "idempotencykey", "x-sib-sandbox"})
+
+
+_EVENTS = {
+    Step.SENT: "request",
+    Step.DEFERRED: "deferred",
+    Step.DELIVERED: "delivered",
+    Step.HARD: "hard_bounce",
+    Step.SOFT: "soft_bounce",
+    Step.BLOCKED: "soft_bounce",
+    Step.DROPPED: "blocked",
+    Step.COMPLAINED: "spam",
+    Step.OPENED: "unique_opened",
+    Step.CLICKED: "click",
+    Step.UNSUBSCRIBED: "unsubscribed",
+}
 
 
 class Brevo(Vendor):
@@ -60,6 +79,34 @@ class Brevo(Vendor):
                 )
             )
         return sent(recipients, reply(201, {"messageId": f"<{identifier}>"}))
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any]:
+        """https://developers.brevo.com/docs/transactional-webhooks"""
+        event: dict[str, Any] = {
+            "event": _EVENTS[step],
+            "email": kept.recipients[0],
+            "id": 26224,
+            "date": f"{at:%Y-%m-%d %H:%M:%S}",
+            "ts": unix(at),
+            "ts_event": unix(at),
+            "ts_epoch": round(at.timestamp() * 1_000),
+            "message-id": f"<{kept.id}>",
+            "subject": kept.said["subject"],
+            "X-Mailin-custom": kept.token,
+            "sending_ip": "198.51.100.9",
+            "template_id": 0,
+        }
+        if kept.tag:
+            event |= {"tag": orjson.dumps([kept.tag]).decode(), "tags": [kept.tag]}
+        if step in {Step.DEFERRED, Step.HARD, Step.SOFT, Step.BLOCKED}:
+            event["reason"] = str(words_of(step))
+        elif step is Step.DROPPED:
+            event["reason"] = "blocked : due to blacklist user"
+        elif step is Step.OPENED:
+            event |= {"user_agent": USER_AGENT, "device_used": "DESKTOP"}
+        elif step is Step.CLICKED:
+            event |= {"link": LINK, "user_agent": USER_AGENT}
+        return event
 
     def refused(self, recipient: str) -> Response:
         return _error(400, "invalid_parameter", "email is not valid in to")

@@ -1,10 +1,16 @@
 """A fake MailerSend. https://developers.mailersend.com/api/v1/email.html"""
 
 import base64
+import hmac
 import secrets
+from collections.abc import Sequence
+from datetime import datetime
 from mimetypes import guess_type
 from typing import Any, ClassVar
 
+import orjson
+
+from providers.fakes.posting import LINK, READER, Hook, Post, Step, iso, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown
 from relay.core.parts import Attachment, Parts
 
@@ -14,8 +20,23 @@ _FIELDS = (
 )
 
 
+_EVENTS = {
+    Step.SENT: "sent",
+    Step.DEFERRED: "deferred",
+    Step.DELIVERED: "delivered",
+    Step.HARD: "hard_bounced",
+    Step.SOFT: "soft_bounced",
+    Step.BLOCKED: "soft_bounced",
+    Step.COMPLAINED: "spam_complaint",
+    Step.OPENED: "opened",
+    Step.CLICKED: "clicked",
+    Step.UNSUBSCRIBED: "unsubscribed",
+}
+
+
 class MailerSend(Vendor):
     name: ClassVar[str] = "mailersend"
+    signing_key: ClassVar[str] = "fake-key"
 
     def handle(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {self.key}":
@@ -56,6 +77,67 @@ class MailerSend(Vendor):
             )
         )
         return sent(recipients, reply(202, None, {"x-message-id": identifier}))
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://developers.mailersend.com/api/v1/webhooks.html#payload-example"""
+        name = _EVENTS.get(step)
+        if name is None:
+            return None
+        words = words_of(step)
+        morph: dict[str, Any] | None = None
+        if step in {Step.DEFERRED, Step.HARD, Step.SOFT, Step.BLOCKED}:
+            morph = {"object": "recipient_bounce", "reason": str(words)}
+        elif step is Step.COMPLAINED:
+            morph = {"object": "spam_complaint", "reason": None}
+        elif step is Step.UNSUBSCRIBED:
+            morph = {
+                "object": "recipient_unsubscribe",
+                "reason": "NO_LONGER_WANT",
+                "readable_reason": "I no longer want",
+            }
+        elif step in {Step.OPENED, Step.CLICKED}:
+            morph = {"object": name, "id": secrets.token_hex(12), "created_at": iso(at), "ip": READER}
+            if step is Step.CLICKED:
+                morph["url"] = LINK
+        return {
+            "type": f"activity.{name}",
+            "domain_id": "yv69oxl5kl785kw2",
+            "created_at": iso(at),
+            "webhook_id": "2351ndgwr4zqx8ko",
+            "url": "",
+            "data": {
+                "object": "activity",
+                "id": secrets.token_hex(12),
+                "type": name,
+                "created_at": iso(at),
+                "email": {
+                    "object": "email",
+                    "id": secrets.token_hex(12),
+                    "created_at": iso(at),
+                    "from": kept.said["from"]["email"],
+                    "subject": kept.said["subject"],
+                    "status": name,
+                    "tags": kept.said.get("tags"),
+                    "message": {"object": "message", "id": kept.id, "created_at": iso(at)},
+                    "recipient": {
+                        "object": "recipient",
+                        "id": secrets.token_hex(12),
+                        "email": kept.recipients[0],
+                        "created_at": iso(at),
+                    },
+                },
+                "morph": morph,
+                "template_id": "",
+            },
+        }
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        body = orjson.dumps(told[0])
+        signature = hmac.digest((hook.secret or self.signing_key).encode(), body, "sha256").hex()
+        return Post(body, {"content-type": "application/json", "signature": signature})
+
+    def greeting(self, hook: Hook) -> Post:
+        return self.post([{"type": "webhook.test", "data": {"object": "webhook"}}], hook)
 
     def refused(self, recipient: str) -> Response:
         warning = {

@@ -1,12 +1,16 @@
 """A fake Mailgun. https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages"""
 
+import hmac
 import re
 import secrets
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import Message
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
+from providers.fakes.posting import LINK, READER, USER_AGENT, Hook, Post, Step, json_post, words_of
 from providers.fakes.wire import Kept, Refusal, Request, Response, Vendor, fate, reply, sent
 from relay.core import mime
 from relay.core.address import InvalidAddress, parse_mailboxes
@@ -18,10 +22,27 @@ _FIELDS = re.compile(
 )
 
 
+_EVENTS = {
+    Step.SENT: "accepted",
+    Step.DEFERRED: "failed",
+    Step.DELIVERED: "delivered",
+    Step.HARD: "failed",
+    Step.SOFT: "failed",
+    Step.BLOCKED: "failed",
+    Step.DROPPED: "failed",
+    Step.COMPLAINED: "complained",
+    Step.OPENED: "opened",
+    Step.CLICKED: "clicked",
+    Step.UNSUBSCRIBED: "unsubscribed",
+}
+_REASONS = {Step.DEFERRED: "generic", Step.DROPPED: "suppress-bounce"}
+
+
 class Mailgun(Vendor):
     """Every domain but `missing.example` exists."""
 
     name: ClassVar[str] = "mailgun"
+    signing_key: ClassVar[str] = "fake-key"
 
     def handle(self, request: Request) -> Response:
         if request.basic() != ("api", self.key):
@@ -66,6 +87,59 @@ class Mailgun(Vendor):
             )
         )
         return sent(recipients, reply(200, {"id": identifier, "message": "Queued. Thank you."}))
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any]:
+        """https://documentation.mailgun.com/docs/mailgun/user-manual/events/event-structure"""
+        words, name = words_of(step), _EVENTS[step]
+        variables = {
+            field.removeprefix("v:"): values[0]
+            for field, values in kept.said.items()
+            if field.startswith("v:")
+        }
+        event: dict[str, Any] = {
+            "event": name,
+            "id": secrets.token_urlsafe(16),
+            "timestamp": round(at.timestamp(), 6),
+            "log-level": "error" if name == "failed" else "info",
+            "recipient": kept.recipients[0],
+            "recipient-domain": kept.recipients[0].partition("@")[2],
+            "tags": [kept.tag] if kept.tag else [],
+            "user-variables": variables,
+            "flags": {"is-routed": False, "is-authenticated": True, "is-test-mode": False},
+            "message": {
+                "headers": {"message-id": kept.id, "to": kept.recipients[0], "from": "", "subject": ""},
+                "attachments": [],
+                "size": len(kept.raw or b""),
+            },
+        }
+        if step in {Step.OPENED, Step.CLICKED, Step.UNSUBSCRIBED}:
+            client = {"client-type": "browser", "device-type": "desktop", "user-agent": USER_AGENT, "bot": ""}
+            event |= {"ip": READER, "client-info": client, "geolocation": {"country": "NO"}}
+            if step is Step.CLICKED:
+                event["url"] = LINK
+        elif name in {"failed", "delivered"}:
+            dropped = step is Step.DROPPED
+            event["delivery-status"] = {
+                "code": 605 if dropped else words.code,
+                "enhanced-code": "" if dropped else words.enhanced,
+                "message": "" if dropped else words.text,
+                "description": "Not delivering to previously bounced address" if dropped else "",
+                "attempt-no": 1,
+                "mx-host": "mx.example.net",
+                "tls": True,
+                "session-seconds": 0.4,
+            }
+            if name == "failed":
+                event["severity"] = "temporary" if step is Step.DEFERRED else "permanent"
+                event["reason"] = _REASONS.get(step, "bounce")
+        return event
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        moment, token = str(int(time.time())), secrets.token_hex(25)
+        key = (hook.secret or self.signing_key).encode()
+        signature = hmac.digest(key, f"{moment}{token}".encode(), "sha256").hex()
+        signed = {"timestamp": moment, "token": token, "signature": signature}
+        return json_post({"signature": signed, "event-data": told[0]})
 
     def refused(self, recipient: str) -> Response:
         return reply(400, {"message": "to parameter is not a valid address. please check documentation"})

@@ -2,8 +2,11 @@
 
 import base64
 import secrets
+import uuid
+from datetime import datetime
 from typing import Any, ClassVar
 
+from providers.fakes.posting import LINK, READER, USER_AGENT, Step, unix, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown, uuid_like
 from relay.core.parts import Attachment, Parts
 
@@ -14,10 +17,31 @@ _FIELDS = (
 )
 
 
+_EVENTS = {
+    Step.DEFERRED: "bounce",
+    Step.DELIVERED: "sent",
+    Step.HARD: "bounce",
+    Step.SOFT: "bounce",
+    Step.BLOCKED: "bounce",
+    Step.DROPPED: "blocked",
+    Step.COMPLAINED: "spam",
+    Step.OPENED: "open",
+    Step.CLICKED: "click",
+    Step.UNSUBSCRIBED: "unsub",
+}
+_ERRORS = {
+    Step.DEFERRED: {"error_related_to": "domain", "error": "greylisted"},
+    Step.HARD: {"error_related_to": "recipient", "error": "user unknown"},
+    Step.SOFT: {"error_related_to": "recipient", "error": "quota exceeded"},
+    Step.BLOCKED: {"error_related_to": "spam", "error": "content blocked"},
+}
+
+
 class Mailjet(Vendor):
     """`key` is the private key; any public one goes with it."""
 
     name: ClassVar[str] = "mailjet"
+    batch: ClassVar[int] = 2
 
     def handle(self, request: Request) -> Response:
         if request.basic()[1] != self.key:
@@ -90,6 +114,43 @@ class Mailjet(Vendor):
             for field in ("To", "Cc", "Bcc")
         }
         return {"Status": "success", "CustomID": said.get("CustomID", ""), **taken}
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://dev.mailjet.com/email/guides/webhooks/"""
+        name = _EVENTS.get(step)
+        if name is None:
+            return None
+        words = words_of(step)
+        event: dict[str, Any] = {
+            "event": name,
+            "time": unix(at),
+            "MessageID": int(kept.id),
+            "Message_GUID": str(uuid.uuid5(uuid.NAMESPACE_URL, kept.id)),
+            "email": kept.recipients[0],
+            "mj_campaign_id": 7173,
+            "mj_contact_id": 320,
+            "customcampaign": kept.tag or "",
+            "CustomID": kept.said.get("CustomID", ""),
+            "Payload": "",
+        }
+        if step is Step.DELIVERED:
+            event["smtp_reply"] = f"sent ({words})"
+        elif name == "bounce":
+            event |= {
+                "blocked": step is Step.BLOCKED,
+                "hard_bounce": step is Step.HARD,
+                **_ERRORS[step],
+                "comment": str(words),
+            }
+        elif name == "blocked":
+            event |= {"error_related_to": "mailjet", "error": "preblocked"}
+        elif step is Step.COMPLAINED:
+            event["source"] = "JMRPP"
+        else:
+            event |= {"ip": READER, "geo": "NO", "agent": USER_AGENT}
+            if step is Step.CLICKED:
+                event["url"] = LINK
+        return event
 
     def refused(self, recipient: str) -> Response:
         return Response(400)

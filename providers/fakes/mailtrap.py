@@ -1,9 +1,15 @@
 """A fake Mailtrap. https://api-docs.mailtrap.io/docs/mailtrap-api-docs/67f1d70aeb62c-send-email"""
 
 import base64
+import hmac
 import re
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
+import orjson
+
+from providers.fakes.posting import LINK, READER, USER_AGENT, Hook, Post, Step, unix, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, boxes, fate, reply, sent, unknown, uuid_like
 from relay.core.parts import Attachment, Parts
 
@@ -14,8 +20,30 @@ _FIELDS = (
 _PATH = re.compile(r"/api/(send|batch)(?:/(\d+))?\Z")
 
 
+_EVENTS = {
+    Step.DEFERRED: "soft bounce",
+    Step.DELIVERED: "delivery",
+    Step.HARD: "bounce",
+    Step.SOFT: "bounce",
+    Step.BLOCKED: "bounce",
+    Step.DROPPED: "reject",
+    Step.COMPLAINED: "spam",
+    Step.OPENED: "open",
+    Step.CLICKED: "click",
+    Step.UNSUBSCRIBED: "unsubscribe",
+}
+_CATEGORIES = {
+    Step.DEFERRED: "greylisting",
+    Step.HARD: "badmailbox",
+    Step.SOFT: "quotaissue",
+    Step.BLOCKED: "spam-related",
+}
+
+
 class Mailtrap(Vendor):
     name: ClassVar[str] = "mailtrap"
+    batch: ClassVar[int] = 2
+    signing_key: ClassVar[str] = "fake-key"
 
     def handle(self, request: Request) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -74,6 +102,42 @@ class Mailtrap(Vendor):
             )
         )
         return ids
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://docs.mailtrap.io/email-api-smtp/advanced/webhooks"""
+        name = _EVENTS.get(step)
+        if name is None:
+            return None
+        words = words_of(step)
+        event: dict[str, Any] = {
+            "event": name,
+            "message_id": kept.id,
+            "event_id": uuid_like(),
+            "email": kept.recipients[0],
+            "timestamp": unix(at),
+            "sending_stream": "transactional",
+            "sending_domain_name": kept.said["from"]["email"].partition("@")[2],
+            "category": kept.tag or "",
+            "custom_variables": kept.said.get("custom_variables") or {},
+        }
+        if step in {Step.DEFERRED, Step.HARD, Step.SOFT, Step.BLOCKED}:
+            event |= {
+                "response": str(words),
+                "response_code": words.code,
+                "bounce_category": _CATEGORIES[step],
+            }
+        elif step is Step.DROPPED:
+            event["reason"] = "Recipient in suppression list. Reason: hard bounce"
+        elif step in {Step.OPENED, Step.CLICKED, Step.UNSUBSCRIBED}:
+            event |= {"ip": READER, "user_agent": USER_AGENT}
+        if step is Step.CLICKED:
+            event["url"] = LINK
+        return event
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        body = orjson.dumps({"events": list(told)})
+        signature = hmac.digest((hook.secret or self.signing_key).encode(), body, "sha256").hex()
+        return Post(body, {"content-type": "application/json", "mailtrap-signature": signature})
 
     def refused(self, recipient: str) -> Response:
         return _error(400, f"'to' address {recipient} is refused")

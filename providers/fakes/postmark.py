@@ -4,6 +4,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from providers.fakes.posting import LINK, READER, USER_AGENT, Step, iso, words_of
 from providers.fakes.wire import (
     Kept,
     Refusal,
@@ -23,6 +24,14 @@ _FIELDS = (
     "From To Cc Bcc Subject Tag HtmlBody TextBody ReplyTo Metadata Headers TrackOpens TrackLinks Attachments "
     "MessageStream"
 )
+_BOUNCES = {
+    Step.DEFERRED: ("Transient", 2),
+    Step.HARD: ("HardBounce", 1),
+    Step.SOFT: ("SoftBounce", 4096),
+    Step.BLOCKED: ("Blocked", 100006),
+    Step.DROPPED: ("ManuallyDeactivated", 100002),
+    Step.COMPLAINED: ("SpamComplaint", 100001),
+}
 _FORBIDDEN = (".exe", ".bat", ".cmd", ".com", ".js", ".vbs", ".scr", ".msi", ".dll")
 
 
@@ -102,6 +111,62 @@ class Postmark(Vendor):
             "Message": "OK",
         }
         return reply(200, body), recipients
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://postmarkapp.com/developer/webhooks/webhooks-overview"""
+        if step is Step.SENT:
+            return None
+        words, to = words_of(step), kept.recipients[0]
+        common = {
+            "MessageID": kept.id,
+            "MessageStream": kept.said.get("MessageStream", "outbound"),
+            "Metadata": kept.said.get("Metadata") or {},
+            "Tag": kept.tag or "",
+            "ServerID": 23,
+        }
+        if step is Step.DELIVERED:
+            details = {"Recipient": to, "DeliveredAt": iso(at), "Details": f"smtp;{words}"}
+            return {"RecordType": "Delivery", **common, **details}
+        if step is Step.UNSUBSCRIBED:
+            change = {"ChangedAt": iso(at), "Origin": "Recipient", "SuppressSending": True}
+            return {
+                "RecordType": "SubscriptionChange",
+                **common,
+                "Recipient": to,
+                **change,
+                "SuppressionReason": "ManualSuppression",
+            }
+        if step in {Step.OPENED, Step.CLICKED}:
+            seen = {
+                "Client": {"Name": "Firefox", "Company": "Mozilla", "Family": "Firefox"},
+                "OS": {"Name": "Linux", "Company": "", "Family": "Linux"},
+                "Platform": "Desktop",
+                "UserAgent": USER_AGENT,
+                "Geo": {"IP": READER, "Country": "Norway", "CountryISOCode": "NO"},
+                "ReceivedAt": iso(at),
+                "Recipient": to,
+            }
+            if step is Step.OPENED:
+                return {"RecordType": "Open", **common, **seen, "FirstOpen": True, "ReadSeconds": 0}
+            return {"RecordType": "Click", **common, **seen, "ClickLocation": "HTML", "OriginalLink": LINK}
+        name, code = _BOUNCES[step]
+        return {
+            "RecordType": "SpamComplaint" if step is Step.COMPLAINED else "Bounce",
+            **common,
+            "ID": 692560173 + self.serial(),
+            "Type": name,
+            "TypeCode": code,
+            "Name": name,
+            "Description": "",
+            "Details": "" if step is Step.COMPLAINED else f"smtp;{words}",
+            "Email": to,
+            "From": kept.said["From"],
+            "BouncedAt": iso(at),
+            "DumpAvailable": True,
+            "Inactive": step in {Step.HARD, Step.COMPLAINED},
+            "CanActivate": step is not Step.COMPLAINED,
+            "Subject": kept.said.get("Subject", ""),
+        }
 
     def refused(self, recipient: str) -> Response:
         return _error(

@@ -4,8 +4,14 @@ import base64
 import hashlib
 import mimetypes
 import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
+import orjson
+
+from providers.fakes.posting import LINK, READER, USER_AGENT, Hook, Post, Step, iso, words_of
 from providers.fakes.wire import (
     Kept,
     Refusal,
@@ -18,6 +24,7 @@ from providers.fakes.wire import (
     unknown,
     uuid_like,
 )
+from providers.webhook.payload import signature
 from relay.core.address import InvalidAddress, Mailbox, parse_mailbox
 from relay.core.parts import Attachment, Parts
 
@@ -26,8 +33,28 @@ _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}\Z")
 _LIMITS = {"ratelimit-limit": "5", "ratelimit-remaining": "4", "ratelimit-reset": "1"}
 
 
+_EVENTS = {
+    Step.SENT: "email.sent",
+    Step.DEFERRED: "email.delivery_delayed",
+    Step.DELIVERED: "email.delivered",
+    Step.HARD: "email.bounced",
+    Step.SOFT: "email.bounced",
+    Step.BLOCKED: "email.bounced",
+    Step.DROPPED: "email.suppressed",
+    Step.COMPLAINED: "email.complained",
+    Step.OPENED: "email.opened",
+    Step.CLICKED: "email.clicked",
+}
+_BOUNCES = {
+    Step.HARD: ("Permanent", "General"),
+    Step.SOFT: ("Transient", "MailboxFull"),
+    Step.BLOCKED: ("Transient", "ContentRejected"),
+}
+
+
 class Resend(Vendor):
     name: ClassVar[str] = "resend"
+    signing_key: ClassVar[str] = "whsec_ZmFrZS1rZXktb2YtdGhlLWZha2UtcmVzZW5k"
 
     def __init__(self, key: str = "fake-key") -> None:
         super().__init__(key)
@@ -116,6 +143,48 @@ class Resend(Vendor):
             )
         )
         return identifier, recipients
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any] | None:
+        """https://resend.com/docs/dashboard/webhooks/event-types"""
+        name = _EVENTS.get(step)
+        if name is None:
+            return None
+        words = words_of(step)
+        data: dict[str, Any] = {
+            "email_id": kept.id,
+            "created_at": iso(at),
+            "from": kept.said["from"],
+            "to": list(kept.recipients),
+            "subject": kept.said["subject"],
+            "tags": {tag["name"]: tag["value"] for tag in kept.said.get("tags") or ()},
+        }
+        seen = {"ipAddress": READER, "timestamp": iso(at), "userAgent": USER_AGENT}
+        if step is Step.OPENED:
+            data["open"] = seen
+        elif step is Step.CLICKED:
+            data["click"] = {**seen, "link": LINK}
+        elif step is Step.DROPPED:
+            data["suppressed"] = {"reason": "previous_bounce", "type": "bounce", "message": words.text}
+        elif step in _BOUNCES:
+            kind, subtype = _BOUNCES[step]
+            data["bounce"] = {
+                "type": kind,
+                "subType": subtype,
+                "message": words.text,
+                "diagnosticCode": [f"smtp; {words}"],
+            }
+        return {"type": name, "created_at": iso(at), "data": data}
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        body = orjson.dumps(told[0])
+        signed = signature(hook.secret or self.signing_key, f"msg_{secrets.token_hex(14)}", body)
+        return Post(
+            body,
+            {
+                "content-type": "application/json",
+                **{name.replace("webhook-", "svix-"): value for name, value in signed.items()},
+            },
+        )
 
     def refused(self, recipient: str) -> Response:
         return _error(

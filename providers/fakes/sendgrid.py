@@ -1,10 +1,18 @@
 """A fake SendGrid. https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"""
 
 import base64
+import hashlib
 import secrets
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
+import orjson
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from providers.fakes.posting import LINK, READER, USER_AGENT, Hook, Post, Step, unix, words_of
 from providers.fakes.wire import Kept, Request, Response, Vendor, fate, reply, sent, unknown
 from relay.core.address import Mailbox
 from relay.core.parts import Attachment, Parts
@@ -20,8 +28,49 @@ _RESERVED = (
 )
 
 
+_EVENTS = {
+    Step.SENT: "processed",
+    Step.DEFERRED: "deferred",
+    Step.DELIVERED: "delivered",
+    Step.HARD: "bounce",
+    Step.SOFT: "bounce",
+    Step.BLOCKED: "bounce",
+    Step.DROPPED: "dropped",
+    Step.COMPLAINED: "spamreport",
+    Step.OPENED: "open",
+    Step.CLICKED: "click",
+    Step.UNSUBSCRIBED: "unsubscribe",
+}
+_CLASSES = {
+    Step.HARD: "Invalid Address",
+    Step.SOFT: "Mailbox Unavailable",
+    Step.BLOCKED: "Content",
+}
+
+
+def _private(secret: str) -> ec.EllipticCurvePrivateKey:
+    """Always the same one, so that its public half can be configured before anything runs."""
+    return ec.derive_private_key(int.from_bytes(hashlib.sha256(secret.encode()).digest()), ec.SECP256R1())
+
+
+def public_key(secret: str) -> str:
+    """As SendGrid shows it: DER in base64."""
+    written = (
+        _private(secret)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return base64.b64encode(written).decode()
+
+
 class SendGrid(Vendor):
     name: ClassVar[str] = "sendgrid"
+    batch: ClassVar[int] = 2
+    signing_key: ClassVar[str] = "fake-key"
+
+    @property
+    def believed(self) -> dict[str, str]:
+        return {"webhook_key": public_key(self.signing_key)}
 
     def handle(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {self.key}":
@@ -60,6 +109,59 @@ class SendGrid(Vendor):
             )
         )  # fmt: skip
         return sent(recipients, reply(202, None, {"x-message-id": identifier, "server": "nginx"}))
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any]:
+        """https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event"""
+        words = words_of(step)
+        personal = kept.said["personalizations"][0]
+        event = {
+            **kept.said.get("custom_args", {}),
+            **personal.get("custom_args", {}),
+            "email": kept.recipients[0],
+            "timestamp": unix(at),
+            "event": _EVENTS[step],
+            "smtp-id": f"<{kept.id}@geopod-ismtpd-1>",
+            "sg_event_id": secrets.token_urlsafe(22),
+            "sg_message_id": f"{kept.id}.recvd-5c6f7d8f9-abcde-1-6512345-A.0",
+        }
+        if kept.said.get("categories"):
+            event["category"] = kept.said["categories"]
+        if step in {Step.OPENED, Step.CLICKED}:
+            event |= {"useragent": USER_AGENT, "ip": READER}
+            if step is Step.OPENED:
+                return {**event, "sg_machine_open": False, "sg_content_type": "html"}
+            return {**event, "url": LINK, "url_offset": {"index": 0, "type": "html"}}
+        if step in {Step.DELIVERED, Step.DEFERRED}:
+            return {**event, "response": str(words), "ip": "198.51.100.9", "tls": 1, "attempt": "1"}
+        if step is Step.DROPPED:
+            return {**event, "reason": "Bounced Address", "status": words.enhanced}
+        if step in {Step.HARD, Step.SOFT, Step.BLOCKED}:
+            kind = "blocked" if step is Step.BLOCKED else "bounce"
+            return {
+                **event,
+                "type": kind,
+                "status": words.enhanced,
+                "reason": str(words),
+                "bounce_classification": _CLASSES[step],
+                "ip": "198.51.100.9",
+                "tls": 1,
+            }
+        return event
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        # A line end after each event, as they send it: it is part of what is signed.
+        body = b"[" + b",\r\n".join(orjson.dumps(one) for one in told) + b"]\r\n"
+        moment = str(int(time.time()))
+        signature = _private(hook.secret or self.signing_key).sign(
+            moment.encode() + body, ec.ECDSA(hashes.SHA256())
+        )
+        prefix = "x-twilio-email-event-webhook-"
+        headers = {
+            "content-type": "application/json",
+            f"{prefix}signature": base64.b64encode(signature).decode(),
+            f"{prefix}timestamp": moment,
+        }
+        return Post(body, headers)
 
     def refused(self, recipient: str) -> Response:
         return _error(400, "Does not contain a valid address.", "personalizations.0.to.0.email")

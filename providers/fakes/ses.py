@@ -4,9 +4,17 @@ import base64
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
+import orjson
+
+from providers.fakes.posting import LINK, READER, USER_AGENT, Hook, Post, Step, iso, words_of
+from providers.fakes.sns import TOPIC, Sns
 from providers.fakes.wire import Kept, Request, Response, Vendor, fate, reply, sent, unknown, uuid_like
+from providers.http import Answer
 from providers.ses.signing import Keys, sign
 from relay.core.parts import Unsayable, take_apart
 
@@ -22,12 +30,39 @@ _AUTHORIZATION = re.compile(
 )
 
 
+_EVENTS = {
+    Step.SENT: "Send",
+    Step.DEFERRED: "DeliveryDelay",
+    Step.DELIVERED: "Delivery",
+    Step.HARD: "Bounce",
+    Step.SOFT: "Bounce",
+    Step.BLOCKED: "Bounce",
+    Step.DROPPED: "Bounce",
+    Step.COMPLAINED: "Complaint",
+    Step.OPENED: "Open",
+    Step.CLICKED: "Click",
+    Step.UNSUBSCRIBED: "Subscription",
+}
+_BOUNCES = {
+    Step.HARD: ("Permanent", "General"),
+    Step.SOFT: ("Transient", "MailboxFull"),
+    Step.BLOCKED: ("Transient", "ContentRejected"),
+    Step.DROPPED: ("Permanent", "OnAccountSuppressionList"),
+}
+
+
 class Ses(Vendor):
     """`key` is the secret access key; any access key goes with it."""
 
     name: ClassVar[str] = "ses"
 
+    def __init__(self, key: str = "fake-key") -> None:
+        super().__init__(key)
+        self._sns = Sns()
+
     def handle(self, request: Request) -> Response:
+        if request.method == "GET" and (response := self._sns.answer(request)):
+            return response
         if refused := self._sign_in(request):
             return refused
         if (request.method, request.path) == ("GET", "/v2/email/account"):
@@ -98,6 +133,98 @@ class Ses(Vendor):
             )
         )
         return sent(recipients, _answer(200, {"MessageId": identifier}))
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> dict[str, Any]:
+        """Event publishing: https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html"""
+        words, to = words_of(step), kept.recipients[0]
+        feedback = f"0102{secrets.token_hex(6)}-{uuid_like()}-000000"
+        tags = {tag["Name"]: [tag["Value"]] for tag in kept.said.get("EmailTags") or ()}
+        event: dict[str, Any] = {
+            "eventType": _EVENTS[step],
+            "mail": {
+                "timestamp": iso(at),
+                "messageId": kept.id,
+                "source": "ann@example.com",
+                "sourceArn": "arn:aws:ses:eu-west-1:123456789012:identity/example.com",
+                "sendingAccountId": "123456789012",
+                "destination": list(kept.recipients),
+                "headersTruncated": False,
+                "headers": [],
+                "commonHeaders": {},
+                "tags": {**tags, "ses:operation": ["SendEmail"], "ses:outgoing-ip": ["198.51.100.9"]},
+            },
+        }
+        report = {
+            "emailAddress": to,
+            "action": "failed",
+            "status": words.enhanced,
+            "diagnosticCode": f"smtp; {words}",
+        }
+        if step in _BOUNCES:
+            kind, subtype = _BOUNCES[step]
+            event["bounce"] = {
+                "bounceType": kind,
+                "bounceSubType": subtype,
+                "bouncedRecipients": [report],
+                "timestamp": iso(at),
+                "feedbackId": feedback,
+                "reportingMTA": "dsn; a9-1.smtp-out.eu-west-1.amazonses.com",
+            }
+        elif step is Step.COMPLAINED:
+            event["complaint"] = {
+                "complainedRecipients": [{"emailAddress": to}],
+                "timestamp": iso(at),
+                "feedbackId": feedback,
+                "complaintSubType": None,
+                "userAgent": "Fake feedback/1.0",
+                "complaintFeedbackType": "abuse",
+                "arrivalDate": iso(at),
+            }
+        elif step is Step.DELIVERED:
+            event["delivery"] = {
+                "timestamp": iso(at),
+                "processingTimeMillis": 546,
+                "recipients": [to],
+                "smtpResponse": str(words),
+                "reportingMTA": "a9-1.smtp-out.eu-west-1.amazonses.com",
+            }
+        elif step is Step.DEFERRED:
+            event["deliveryDelay"] = {
+                "timestamp": iso(at),
+                "delayType": "TransientCommunicationFailure",
+                "expirationTime": iso(at + timedelta(hours=14)),
+                "delayedRecipients": [report],
+            }
+        elif step in {Step.OPENED, Step.CLICKED}:
+            seen = {"ipAddress": READER, "timestamp": iso(at), "userAgent": USER_AGENT}
+            event |= (
+                {"open": seen} if step is Step.OPENED else {"click": {**seen, "link": LINK, "linkTags": None}}
+            )
+        elif step is Step.UNSUBSCRIBED:
+            event["subscription"] = {
+                "contactList": "fake",
+                "timestamp": iso(at),
+                "source": "UnsubscribeHeader",
+                "newTopicPreferences": {"unsubscribeAll": True, "topicSubscriptionStatus": []},
+                "oldTopicPreferences": {"unsubscribeAll": False, "topicSubscriptionStatus": []},
+            }
+        else:
+            event["send"] = {}
+        return event
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        said = orjson.dumps(told[0]).decode()
+        return self._sns.notification(self.here, said, subject="Amazon SES Email Event Notification")
+
+    def greeting(self, hook: Hook) -> Post:
+        return self._sns.confirmation(self.here)
+
+    def greeted(self, answer: Answer) -> bool:
+        return self._sns.confirmed
+
+    @property
+    def believed(self) -> dict[str, str]:
+        return {"topics": TOPIC, "certificate_hosts": urlsplit(self.here).netloc}
 
     def refused(self, recipient: str) -> Response:
         return _error(400, "MessageRejected", "The message could not be sent: illegal address.")

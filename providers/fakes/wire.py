@@ -8,12 +8,15 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import orjson
 
+from providers.fakes.posting import FATES, Hook, Post, Step, json_post
+from providers.http import Answer
 from relay.core import mime
 from relay.core.address import Mailbox, parse_mailboxes
 from relay.core.parts import Parts
@@ -90,7 +93,7 @@ class Kept:
     parts: Parts | None = None  #: where it takes parts: what it was told, read back
     #: the vendor's own words of the request
     said: Mapping[str, Any] = field(default_factory=dict)
-    #: what is to become of it, from the recipient: delivered, bounce-hard, bounce-soft, complaint
+    #: what is to become of it, from the recipient: one of `FATES`
     fate: str = "delivered"
 
 
@@ -102,7 +105,6 @@ class Refusal(Exception):
         self.response = response
 
 
-FATES = ("bounce-hard", "bounce-soft", "complaint")
 _THROTTLED = re.compile(r"throttled(?:-(\d+))?\Z")
 
 
@@ -111,11 +113,17 @@ class Vendor(ABC):
 
     `refused@` is refused in the vendor's way, `busy@` gets its 5xx, `throttled@` its 429 (`throttled-3@` three
     times, then it passes), `suspended@` what an account gets that may not send, `timeout-after-accept@` is taken
-    and never answered, `cut-after-accept@` is taken and answered by half; `bounce-hard@`, `bounce-soft@` and
-    `complaint@` are taken, and what follows is in `Kept.fate`.
+    and never answered, `cut-after-accept@` is taken and answered by half. The names in `FATES`, such as
+    `bounce-hard@` and `complaint@`, are taken, and what follows is told by webhook; any other mail is delivered.
     """
 
     name: ClassVar[str]
+    #: what is posted is signed with this, unless the hook says otherwise; empty where nothing is signed
+    signing_key: ClassVar[str] = ""
+    #: events in one post at most
+    batch: ClassVar[int] = 1
+    #: where this fake is served
+    here = ""
 
     def __init__(self, key: str = "fake-key") -> None:
         #: what the vendor takes for a valid credential
@@ -171,8 +179,34 @@ class Vendor(ABC):
                 return self.throttled()
         return None
 
+    @property
+    def believed(self) -> dict[str, str]:
+        """What a provider's options must be to believe what this fake posts."""
+        return {"webhook_key": self.signing_key} if self.signing_key else {}
+
     def keep(self, kept: Kept) -> None:
         self.kept.append(kept)
+
+    def told(self, kept: Kept, step: Step, at: datetime) -> Any:
+        """The event as the vendor tells it; None when it has no such kind."""
+        return None
+
+    def posts(self, told: Sequence[Any], hook: Hook) -> list[Post]:
+        """The calls that tell these events: as many at once as the vendor does."""
+        size = self.batch
+        return [self.post(told[place : place + size], hook) for place in range(0, len(told), size)]
+
+    def post(self, told: Sequence[Any], hook: Hook) -> Post:
+        """One call; a vendor that signs overrides it."""
+        return json_post(list(told) if self.batch > 1 else told[0])
+
+    def greeting(self, hook: Hook) -> Post | None:
+        """What a new URL is posted before anything else."""
+        return None
+
+    def greeted(self, answer: Answer) -> bool:
+        """Whether that was answered as the vendor wants it."""
+        return answer.status < 300
 
     def serial(self) -> int:
         return next(self._serial)

@@ -32,9 +32,13 @@ class FakeServer:
             self.fakes, log_config=None, ws="none", lifespan="off", http="h11", loop="asyncio"
         )
         self._server = _Server(config)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve(sockets=[self._socket])), name="fakes"
-        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fakes")
+
+    async def _serve(self) -> None:
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            await self.fakes.aclose()
 
     def url(self, vendor: str) -> str:
         return f"http://127.0.0.1:{self.port}/{vendor}"
