@@ -12,7 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader, recovery
-from workers import notify
+from workers import ingest, notify
 
 #: seconds between ticks
 _TICK = 2.0
@@ -74,4 +74,10 @@ async def _forget_keys(context: Context) -> None:
 
 
 #: what the leader does at every tick, most pressing first
-JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (_recover, _wake, _forget_keys, notify.prune)
+JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (
+    _recover,
+    _wake,
+    _forget_keys,
+    notify.prune,
+    ingest.prune,
+)

@@ -7,20 +7,25 @@ in the end set aside; the others of its batch are not held up by it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.core.provider import Provider, Report, WebhookRequest, WebhookSource
+from relay.core.return_path import ReturnPaths
+from relay.delivery.ways import Setup
 from relay.observe import facts
+from relay.process import Context
 from relay.sections import IngestSettings
 from relay.store import inbox, ingestion
 from relay.store.database import Database
 from relay.store.inbox import Due, InboxKind, InboxState, PutBack, Taken
 from relay.store.ingestion import Read
 from relay.store.reports import decode_reports
+from relay.tracking import bouncemail
+from workers import actors
 
 #: What turns a row into reports. Raises for what cannot be read; does no I/O, as it runs in a thread.
 Reader = Callable[[Taken], Sequence[Report]]
@@ -37,6 +42,11 @@ _PAUSES = (5, 30, 120, 600, 1800)
 _LOOK = 3.0
 #: reports recorded in one transaction, unless one row has more
 _REPORTS = 1000
+
+
+#: seconds between two times at which what is old is dropped
+_PRUNE = 60.0
+_pruned = 0.0
 
 
 class Unreadable(Exception):
@@ -58,9 +68,61 @@ def webhook_reader(providers: Callable[[], Mapping[str, Provider]]) -> Reader:
     return read
 
 
+def mail_reader(paths: Callable[[], ReturnPaths | None]) -> Reader:
+    """Reads bounces and complaints that came as mail."""
+
+    def read(taken: Taken) -> Sequence[Report]:
+        ours = paths()
+        if ours is None:
+            raise Unreadable("ingest.bounce_domain is not set, so no return path can be told to be ours")
+        return bouncemail.read(
+            taken.payload,
+            envelope_to=taken.headers.get("x-envelope-to"),
+            received_at=taken.received_at,
+            paths=ours,
+        )
+
+    return read
+
+
 def reports_reader(taken: Taken) -> Sequence[Report]:
     """Reads what needs no reading."""
     return decode_reports(taken.payload)
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    context: Context, settings: IngestSettings, setup: Callable[[], Setup]
+) -> AsyncIterator[None]:
+    """Read and record for as long as the block runs; `setup` is the one in force. Declare the actors within."""
+    readers = {
+        InboxKind.WEBHOOK: webhook_reader(lambda: setup().providers),
+        InboxKind.MAIL: mail_reader(lambda: setup().return_paths),
+        InboxKind.REPORTS: reports_reader,
+    }
+    ingest = Ingest(context.database, readers, settings)
+    actors.declare_events(context.broker, ingest.wake)
+    task = asyncio.create_task(ingest.run())
+    try:
+        yield
+    finally:
+        await ingest.stop(task)
+
+
+async def prune(context: Context) -> None:
+    """The clock's job: drop what was set aside long ago."""
+    global _pruned
+    moment = asyncio.get_running_loop().time()
+    if _pruned and moment - _pruned < _PRUNE:
+        return
+    settings = context.settings.ingest
+    dropped = await context.database.write(
+        inbox.prune,
+        failed_before=now() - timedelta(seconds=settings.keep_failed),
+        orphans_before=now() - timedelta(seconds=settings.keep_orphans),
+    )
+    if not dropped:
+        _pruned = moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +143,26 @@ class Ingest:
         self._patience = timedelta(seconds=settings.early_for)
         self._bell = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._stopping = False
 
     def wake(self) -> None:
         """Look at the inbox. Thread-safe, never blocks."""
         with contextlib.suppress(RuntimeError):  # the loop is gone: the inbox keeps what it has
             self._loop.call_soon_threadsafe(self._bell.set)
 
+    async def stop(self, running: asyncio.Task[None]) -> None:
+        """End `run`, once the batch in hand is seen through."""
+        self._stopping = True
+        self._bell.set()
+        await running
+
     async def run(self) -> None:
-        """Work until cancelled; a batch once begun is seen through, or begun again by another worker."""
+        """Work until `stop`."""
         pause = 0.5
-        while True:
+        while not self._stopping:
             self._bell.clear()
             try:
-                while await self.once():
+                while not self._stopping and await self.once():
                     pause = 0.5
             except Unavailable:
                 await asyncio.sleep(pause)
@@ -102,8 +171,9 @@ class Ingest:
                 facts.fault("ingest", error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 10.0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), _LOOK)
+            if not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._bell.wait(), _LOOK)
 
     async def once(self) -> bool:
         """Take one batch and see it through; False when nothing was due."""

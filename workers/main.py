@@ -12,7 +12,7 @@ from relay.core.errors import Misconfigured
 from relay.delivery.engine import Engine
 from relay.observe import facts
 from relay.process import DRAIN, Context
-from workers import actors, notify
+from workers import actors, ingest, notify
 from workers.reload import Reloader
 from workers.setups import Builder
 
@@ -43,6 +43,12 @@ async def serve(context: Context) -> None:
     reloader = Reloader(settings, builder, engine.swap)
     engine.on_reload(lambda: reloader.ask("asked for"))
     actors.declare(context.broker, engine.wake)
+    async with ingest.reading(context, settings.ingest, lambda: engine.fleet.setup):
+        await _work(context, settings, engine, reloader)
+
+
+async def _work(context: Context, settings: Settings, engine: Engine, reloader: Reloader) -> None:
+    """Listen to the queue server and deliver."""
     worker = dramatiq.Worker(context.broker, worker_threads=_THREADS, worker_timeout=_IDLE)
     worker.queue_prefetch = _PREFETCH
     ending = threading.Event()
