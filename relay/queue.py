@@ -25,8 +25,9 @@ _MAX_PENDING = 100_000
 #: seconds without contact after which a consumer's unacknowledged messages are given to another
 _HEARTBEAT = 15_000
 
-#: seconds between two wake-ups of one process at least
-_LINGER = 0.004
+#: seconds between two wake-ups of one process at least; a message costs the same whether it names one mail or a
+#: hundred, and the first one after a pause goes at once
+_LINGER = 0.025
 
 DELIVER = "deliver"
 LANES: tuple[str, ...] = tuple(lane.value for lane in Lane)
@@ -53,6 +54,18 @@ def connect(url: str) -> redis.Redis:
         health_check_interval=30,
     )
     return redis.Redis(connection_pool=pool)
+
+
+def answers(url: str) -> bool:
+    """Whether the queue server answers now; takes up to two seconds to find out that it does not."""
+    client = connect(url)
+    try:
+        client.ping()
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()
+    return True
 
 
 class WakingBroker(RedisBroker):
@@ -150,6 +163,8 @@ class RedisQueue:
         self._nudges: set[str] = set()
         self._count = 0
         self._ready = threading.Condition()
+        self._idle = False
+        self._hurry = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._thread.start()
@@ -161,7 +176,10 @@ class RedisQueue:
             else:
                 self._pending.setdefault(lane, []).extend(ids)
                 self._count += len(ids)
-            self._ready.notify()
+            if lane == Lane.URGENT:
+                self._hurry = True
+            if self._idle or self._hurry:
+                self._ready.notify()
 
     def close(self, timeout: float = 5) -> None:
         """Send what is waiting, for at most `timeout` seconds."""
@@ -171,16 +189,17 @@ class RedisQueue:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        sent = 0.0
         while True:
             with self._ready:
-                while not (self._pending or self._nudges or self._closing):
-                    self._ready.wait()
+                self._gather(sent + _LINGER)
                 if self._closing and not self._pending and not self._nudges:
                     return
                 pending, self._pending = self._pending, {}
                 nudges, self._nudges = self._nudges, set()
                 count, self._count = self._count, 0
-            started = time.monotonic()
+                self._hurry = False
+            sent = time.monotonic()
             try:
                 for lane, ids in pending.items():
                     for start in range(0, len(ids), _IDS_PER_MESSAGE):
@@ -190,9 +209,15 @@ class RedisQueue:
             except (redis.RedisError, dramatiq.errors.BrokerError, OSError) as error:
                 facts.wake_up_lost(count, error)
                 time.sleep(0.2)
-            if not self._closing:
-                # A message names up to a hundred mails and costs the same for one: let some gather.
-                time.sleep(max(0.0, _LINGER - (time.monotonic() - started)))
+
+    def _gather(self, until: float) -> None:
+        """Wait for something to send, and, unless it is urgent, for company until that time."""
+        self._idle = True
+        while not (self._pending or self._nudges or self._closing):
+            self._ready.wait()
+        self._idle = False
+        while not (self._hurry or self._closing) and (left := until - time.monotonic()) > 0:
+            self._ready.wait(left)
 
     def _send(self, lane: str, ids: Sequence[int]) -> None:
         message: dramatiq.Message[None] = dramatiq.Message(

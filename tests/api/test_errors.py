@@ -208,7 +208,11 @@ def test_an_error_with_a_time_says_when_to_come_back(door: Door, broken: Any) ->
 
 def test_health(door: Door, broken: Any) -> None:
     assert door.get("/v1/health/live", key=None).json() == {"status": "live"}
-    assert door.get("/v1/health/ready", key=None).json() == {"status": "ready"}
+    shown = door.get("/v1/health/ready", key=None).json()
+    assert shown["status"] == "degraded"
+    assert shown["checks"]["database"] == shown["checks"]["disk"] == "ok"
+    assert shown["checks"]["queue"].startswith("away")
+    assert shown["checks"]["workers"].startswith("none is alive")
     broken(Unavailable())
     refused(door.get("/v1/health/ready", key=None), 503, "service_unavailable")
     assert door.get("/v1/health/live", key=None).status_code == 200

@@ -38,6 +38,9 @@ def test_doors_that_are_open_and_shut(tmp_path: Path) -> None:
             done = installation.run("health", door)
             assert (done.returncode, done.stdout) == (0, "ready\n"), done.stderr
 
+        checks = dict.fromkeys(("database", "disk", "queue", "workers"), "ok")
+        assert installation.request("/v1/health/ready") == (200, {"status": "ready", "checks": checks})
+
         made = installation.run("keys", "create", "--network", "192.0.2.0/24")
         assert made.returncode == 0, made.stderr
         key = made.stdout.strip()

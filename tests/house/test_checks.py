@@ -52,6 +52,7 @@ HOMES = {
     "dns": ("providers/mx/",),
     "aiosmtplib": ("providers/",),
     "structlog": ("relay/observe/",),
+    "prometheus_client": ("relay/observe/",),
     "pydantic_settings": ("relay/config",),
     "typer": ("relay/cli/",),
     "rich": ("relay/cli/",),
