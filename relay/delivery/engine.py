@@ -174,13 +174,13 @@ class Engine:
         try:
             if state.hints:
                 ids = [state.hints.popleft() for _ in range(min(count, len(state.hints)))]
-                mails = await self._database.write(deliveries.claim, ids, now=now(), lease=lease)
+                mails = await self._database.write_soon(deliveries.claim, ids, now=now(), lease=lease)
             else:
                 state.look = False
-                mails = await self._database.write(
+                mails = await self._database.write_soon(
                     deliveries.claim_due, lane.value, limit=count, now=now(), lease=lease
                 )
-                if sum(len(mail.claims) for mail in mails) >= count:
+                if sum(len(mail.claims) + mail.withheld for mail in mails) >= count:
                     state.look = True
             if mails:
                 await self._start(mails)
