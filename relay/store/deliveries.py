@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from relay.core import clock
 from relay.core.bounce import Bounce, BounceClass
 from relay.core.event import EventKind
 from relay.core.ids import new_id
@@ -21,6 +22,7 @@ from relay.store import standings, timeline
 from relay.store import tables as t
 from relay.store.rows import Columns, Statement, updating
 from relay.store.types import BigInt, Instant
+from relay.store.withholding import withhold
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class ClaimedMail:
     claims: list[Claim] = field(default_factory=list)
     #: its bytes, where they are few
     body: bytes | None = None
+    #: recipients who were due as well, but may not be written to any more
+    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) 
     claims.sort(key=attrgetter("position"))
     for one in claims:
         mails[one.message_id].claims.append(one)
+    withhold(connection, list(mails.values()), now=clock.now())
     return list(mails.values())
 
 

@@ -28,7 +28,7 @@ _MICROSECOND = timedelta(microseconds=1)
 Row = Sequence[Any]
 _Converter = Callable[[Any], Any]
 
-_ANY = re.compile(r"= ANY\(\$\d+::bigint\[\]\)")
+_ANY = re.compile(r"= ANY\(\$\d+::\w+\[\]\)")
 _CAST = re.compile(r"::\w+(\[\])?")
 _LOCK = re.compile(r"\s+FOR UPDATE( SKIP LOCKED)?")
 _PARAMETER = re.compile(r"\$\d+")
@@ -55,7 +55,7 @@ def _moment(stored: int) -> datetime:
 class Statement:
     """PostgreSQL's text of one statement, with `$1`, `$2` … each once and in order.
 
-    For SQLite casts and row locks go (there is one writer), and a list of ids is bound as JSON.
+    For SQLite casts and row locks go (there is one writer), and a list is bound as JSON.
     """
 
     def __init__(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Statement:
         self._sqlite = _for_sqlite(text)
 
     def rows(self, connection: sa.Connection, *parameters: Any) -> list[Any]:
-        """Run it; returns what it returns. Parameters are ids, lists of ids, times, numbers and texts."""
+        """Run it; returns what it returns. Parameters are numbers, texts, lists of either, and times."""
         if connection.dialect.name == "sqlite":
             return run(connection, self._sqlite, [_plain(value) for value in parameters]).fetchall()  # type: ignore[no-any-return]
         return connection.exec_driver_sql(self._postgresql, parameters).fetchall()  # type: ignore[return-value]
