@@ -10,9 +10,12 @@ from relay.core.ids import new_id
 from relay.core.status import State
 from relay.store import tables as t
 from relay.store import timeline
+from relay.store.standings import GONE
 from relay.store.types import Instant
 
 _NOW = sa.bindparam("b_now", type_=Instant())
+#: A report has come of what the vanished worker sent, so that it is not to be sent again.
+_GONE = t.recipient.c.status.in_(sorted(GONE))
 
 
 def any_expired(connection: sa.Connection, *, now: datetime) -> bool:
@@ -46,9 +49,9 @@ def reclaim(connection: sa.Connection, *, now: datetime) -> int:
         t.recipient.update()
         .where(t.recipient.c.state == sa.literal_column("'sending'"))
         .values(
-            state=State.QUEUED,
+            state=sa.case((_GONE, State.DONE), else_=State.QUEUED),
             fence=t.recipient.c.fence + 1,
-            due_at=now,
+            due_at=sa.case((_GONE, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
             lease_until=sa.null(),
             updated_at=now,
         )
@@ -88,11 +91,11 @@ def recover(
         t.recipient.update()
         .where(t.recipient.c.id.in_(expired))
         .values(
-            state=sa.case((poison, State.PARKED), else_=State.QUEUED),
+            state=sa.case((_GONE, State.DONE), (poison, State.PARKED), else_=State.QUEUED),
             crashes=crashes,
             # The vanished worker's number must not be valid any more.
             fence=t.recipient.c.fence + 1,
-            due_at=sa.case((poison, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
+            due_at=sa.case((sa.or_(_GONE, poison), sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
             lease_until=sa.null(),
             updated_at=now,
         )
