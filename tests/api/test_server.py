@@ -295,8 +295,8 @@ def test_memory_stays_flat_under_large_bodies() -> None:
 def test_memory_stays_flat_under_pages_of_large_mails() -> None:
     from tests.bench.pages import run
 
-    got, before, most, _ = run(120, 512 << 10, 3)
-    assert [emails for _, emails in got] == [120] * 3
-    assert {octets >> 20 for octets, _ in got} == {60}
-    # Held whole, the pages alone would be 180 MiB, twice.
-    assert most - before < 180 << 20
+    got, before, most, _ = run(80, 512 << 10, 3)
+    assert [emails for _, emails in got] == [80] * 3
+    assert {octets >> 20 for octets, _ in got} == {40}
+    # Held whole, the pages alone would be 120 MiB, twice.
+    assert most - before < 150 << 20
