@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from relay.capacity import Space
 from relay.core.errors import KeyReused, RelayError, Unavailable
 from relay.core.message import Accepted, Submission
-from relay.observe import facts, metrics
+from relay.observe import facts
 from relay.queue import Queue
 from relay.signing import Signer
 from relay.store import messages
@@ -72,8 +72,7 @@ class Intake:
             if stored.earlier.fingerprint != submission.idempotency.fingerprint:
                 raise KeyReused
             return Accepted(stored.id, stored.at, repeated=True, answer=stored.earlier.answer)
-        metrics.STORE_SECONDS.observe(time.monotonic() - started, submission.door)
-        facts.accepted(submission, stored.id, size)
+        facts.accepted(submission, stored.id, size, time.monotonic() - started)
         return Accepted(stored.id, stored.at)
 
     async def close(self) -> None:

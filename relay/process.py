@@ -12,7 +12,7 @@ from relay.capacity import Space
 from relay.config import Settings, secret
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
-from relay.observe import counts, facts, logs
+from relay.observe import counts, facts, logs, traces
 from relay.observe.sharing import Shared
 from relay.policy import Authenticator, Streams, Suppressions
 from relay.queue import RedisQueue, WakingBroker, connect
@@ -94,6 +94,11 @@ def run(
     """
     logs.configure(settings.log, role=name)
     counts.reset()
+    try:
+        traces.configure(settings.traces, name)
+    except Misconfigured as error:
+        facts.fault("start", error)
+        return 2
     shared = Shared(counts_directory(settings), name) if together else None
     if shared is not None:
         shared.start()
@@ -101,6 +106,7 @@ def run(
         try:
             return runner.run(_main(role, settings, ready, shared))
         finally:
+            traces.close()
             if shared is not None:
                 shared.stop()
 

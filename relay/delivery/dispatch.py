@@ -17,7 +17,6 @@ from relay.delivery.decide import Policy, decide
 from relay.delivery.plan import Part, Planner, guarded, outgoing_of
 from relay.delivery.ways import Fleet, Way
 from relay.observe import facts as log
-from relay.observe import metrics
 from relay.routing import Block, History, Plan, Why, is_fault
 from relay.sections import DeliverySettings
 from relay.store import deliveries
@@ -234,8 +233,9 @@ class Dispatcher:
             batch = outgoing[start : start + size]
             try:
                 started = time.monotonic()
-                receipts.extend(await way.provider.send(batch))
-                metrics.SEND_SECONDS.observe(time.monotonic() - started, way.name)
+                answers = await way.provider.send(batch)
+                log.asked(way.name, time.monotonic() - started, zip(batch, answers, strict=True))
+                receipts.extend(answers)
             except Exception as error:
                 log.provider_bug(way.name, error)
                 receipts.extend(tuple(_BUG for _ in one.recipients) for one in batch)

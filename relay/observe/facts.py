@@ -4,14 +4,16 @@ No bodies, no secrets, no subjects; addresses are masked unless the operator ask
 """
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
 from relay.core import address
 from relay.core.message import Submission
+from relay.core.provider import OutcomeKind, Outgoing, Receipt
 from relay.core.status import lane_of
-from relay.observe import metrics
+from relay.observe import metrics, traces
 from relay.observe.lines import Lines
 
 _log = structlog.get_logger()
@@ -41,10 +43,18 @@ def _busy(event: str, **fields: Any) -> None:
         _lines.put(event, fields)
 
 
-def accepted(submission: Submission, identifier: int, size: int) -> None:
+def accepted(submission: Submission, identifier: int, size: int, seconds: float) -> None:
+    """A door has stored a mail, which took so many seconds."""
     lane = submission.options.get("lane") or lane_of(submission.classification)
     metrics.ACCEPTED.add(submission.door, lane)
     metrics.ACCEPTED_BYTES.add(submission.door, count=size)
+    metrics.STORE_SECONDS.observe(seconds, submission.door)
+    if traces.on():
+        traces.accepted(
+            identifier,
+            seconds,
+            {"door": submission.door, "lane": lane, "size": size, "recipients": len(submission.recipients)},
+        )
     _busy(
         "accepted",
         id=identifier,
@@ -55,6 +65,27 @@ def accepted(submission: Submission, identifier: int, size: int) -> None:
         recipients=len(submission.recipients),
         size=size,
     )
+
+
+def asked(provider: str, seconds: float, answers: Iterable[tuple[Outgoing, Receipt]]) -> None:
+    """A provider has answered for some mails, which took so many seconds."""
+    metrics.SEND_SECONDS.observe(seconds, provider)
+    if not traces.on():
+        return
+    for mail, receipt in answers:
+        for recipient, outcome in zip(mail.recipients, receipt, strict=True):
+            well = outcome.kind is OutcomeKind.ACCEPTED
+            traces.tried(
+                mail.message_id,
+                seconds,
+                {
+                    "provider": provider,
+                    "recipient_id": str(recipient.id),
+                    "attempt": recipient.attempt,
+                    "outcome": outcome.kind,
+                },
+                failed=None if well else str(outcome.reply),
+            )
 
 
 def tried(provider: str, lane: str, outcome: str, age: float) -> None:
@@ -116,6 +147,15 @@ def refused(door: str, code: str, message: str, peer: str | None = None) -> None
 def bounce_taken(source: str, peer: str | None, size: int) -> None:
     """Bounce mail has come home; what it says is read later."""
     _log.info("bounce taken", source=source, peer=peer, size=size)
+
+
+def mailbox_read(mailbox: str, taken: int) -> None:
+    _log.info("bounces fetched", mailbox=mailbox, taken=taken)
+
+
+def mailbox_failed(mailbox: str, error: str, pause: float) -> None:
+    """It is looked into again after `pause` seconds; nothing in it is lost."""
+    _log.warning("mailbox cannot be read", mailbox=mailbox, error=error, again_in=pause)
 
 
 def provider_bug(provider: str, error: BaseException) -> None:

@@ -53,6 +53,7 @@ HOMES = {
     "aiosmtplib": ("providers/",),
     "structlog": ("relay/observe/",),
     "prometheus_client": ("relay/observe/",),
+    "opentelemetry": ("relay/observe/",),
     "pydantic_settings": ("relay/config",),
     "typer": ("relay/cli/",),
     "rich": ("relay/cli/",),
