@@ -17,14 +17,20 @@ from api.manage.providers import Asking as AskingRoutes
 from api.manage.providers import Providers, TestMail
 from api.manage.senders import NewSender, Senders
 from api.manage.senders import Whose as WhoseSenders
-from api.manage.suppressions import NewSuppression, Suppressions, Where, Which
+from api.manage.streams import NAME_PATTERN, ChangedStream, NewStream, Streams
+from api.manage.streams import Whose as WhoseStreams
+from api.manage.suppressions import NewSuppression, Suppressions, What, Where, Which
 from api.nomsa.routes import problems
 from api.services import Services
 from api.thin import ThinRoute
 
 _ID = {"type": "string", "pattern": "^[0-9]+$"}
 #: what a name in a path looks like, where it is not an address
-_IN_PATH = {"id": _ID, "name": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"}}
+_IN_PATH = {
+    "id": _ID,
+    "name": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+    "stream": {"type": "string", "pattern": NAME_PATTERN},
+}
 _WORDS = str.maketrans({"/": "_", "{": None, "}": None})
 
 
@@ -33,6 +39,7 @@ def router(services: Services) -> APIRouter:
     _accounts(routes, Accounts(services))
     _senders(routes, Senders(services))
     _keys(routes, Keys(services))
+    _streams(routes, Streams(services))
     _suppressions(routes, Suppressions(services))
     _providers(routes, Providers(services))
     return routes
@@ -231,6 +238,44 @@ def _keys(routes: APIRouter, calls: Keys) -> None:
     add(routes, "DELETE", one, calls.revoke, "Revoke a key", tag=tag, status=204, query=WhoseKeys)
 
 
+def _streams(routes: APIRouter, calls: Streams) -> None:
+    tag, base = "Streams", "/v1/streams"
+    one = f"{base}/{{stream}}"
+    add(
+        routes,
+        "POST",
+        base,
+        calls.create,
+        "Add a stream",
+        tag=tag,
+        status=201,
+        asks=NewStream,
+        refuses=(404, 409),
+    )
+    add(routes, "GET", base, calls.list, "List streams", tag=tag, query=WhoseStreams)
+    add(routes, "GET", one, calls.get, "Get a stream", tag=tag, query=WhoseStreams)
+    add(
+        routes,
+        "PATCH",
+        one,
+        calls.change,
+        "Change a stream, a built-in one too",
+        tag=tag,
+        asks=ChangedStream,
+        query=WhoseStreams,
+    )
+    add(
+        routes,
+        "DELETE",
+        one,
+        calls.remove,
+        "Remove a stream; a built-in one gets its first settings back",
+        tag=tag,
+        status=204,
+        query=WhoseStreams,
+    )
+
+
 def _suppressions(routes: APIRouter, calls: Suppressions) -> None:
     tag, base = "Suppressions", "/v1/suppressions"
     one = f"{base}/{{address}}"
@@ -246,7 +291,7 @@ def _suppressions(routes: APIRouter, calls: Suppressions) -> None:
         leads_to=(f"GET {one}", f"DELETE {one}"),
     )
     add(routes, "GET", base, calls.list, "List suppressed addresses", tag=tag, query=Which)
-    add(routes, "GET", one, calls.ask, "Ask whether an address is suppressed", tag=tag)
+    add(routes, "GET", one, calls.ask, "Ask whether an address is suppressed", tag=tag, query=What)
     add(routes, "DELETE", one, calls.remove, "Write to an address again", tag=tag, status=204, query=Where)
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import Answer
 from api.manage.asking import ADDRESS_PATTERN, Asked, Line, Moment, Page, body, described, page, query
+from api.manage.streams import NAME_PATTERN, stream_name
 from api.services import Services
 from relay.core.clock import now, wire_time
 from relay.core.errors import NotAllowed, NotFound, Refused
@@ -19,22 +20,35 @@ from relay.store.suppressions import Reason
 Everywhere = Annotated[bool, Field(description="For all accounts; changing these needs an admin key.")]
 
 
+StreamName = Annotated[
+    Annotated[str, AfterValidator(stream_name), described(NAME_PATTERN)] | None,
+    Field(description="Mail of this stream alone; left out: all mail."),
+]
+
+
 class NewSuppression(Asked):
     address: Annotated[str, Field(max_length=254), described(ADDRESS_PATTERN)]
     # A strict enumeration would not be read from its word.
     reason: Annotated[Reason, Field(strict=False)] = Reason.MANUAL
     note: Annotated[Line | None, Field(max_length=1000)] = None
     expires_at: Moment | None = None
+    stream: StreamName = None
     everywhere: Everywhere = False
 
 
 class Which(Page):
     reason: Reason | None = None
+    stream: StreamName = None
     everywhere: Everywhere = False
 
 
 class Where(Page):
+    stream: StreamName = None
     everywhere: Everywhere = False
+
+
+class What(Page):
+    stream: StreamName = None
 
 
 class Suppressions:
@@ -54,6 +68,7 @@ class Suppressions:
             asked.address,
             reason=asked.reason,
             source="api",
+            stream=asked.stream,
             note=asked.note,
             expires_at=asked.expires_at,
         )
@@ -68,23 +83,29 @@ class Suppressions:
             limit=asked.limit + 1,
             before=asked.before,
             reason=asked.reason,
+            stream=asked.stream,
         )
         return Answer(page(rows, asked.limit, shown))
 
     async def ask(self, request: Request) -> Answer:
-        """The entry that keeps this account from writing to an address: its own, or the one for all."""
+        """The entry that keeps this account from writing to an address: its own, or the one for all.
+
+        With `stream` from writing mail of that stream; without, from writing any mail, else mail of some stream.
+        """
         identity = await self._gate.admit(request, "read")
+        stream = query(request, What).stream
         address = suppressions.clean(request.path_params["address"])
-        for account_id in (identity.account_id, None):
-            row = await self._database.read(suppressions.find, account_id, address)
-            if row is not None and (row["expires_at"] is None or row["expires_at"] > now()):
+        for row in await self._database.read(suppressions.holding, identity.account_id, address):
+            if stream is None or row["stream"] in {None, stream}:
                 return Answer(shown(row))
         raise NotFound(f"{address} is not suppressed.")
 
     async def remove(self, request: Request) -> Response:
         identity = await self._gate.admit(request, "manage")
-        account_id = _whose(identity, everywhere=query(request, Where).everywhere)
-        await self._database.write(suppressions.remove, account_id, request.path_params["address"])
+        where = query(request, Where)
+        account_id = _whose(identity, everywhere=where.everywhere)
+        address = request.path_params["address"]
+        await self._database.write(suppressions.remove, account_id, address, where.stream)
         return Response(status_code=204)
 
 
@@ -100,6 +121,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": str(row["id"]),
         "address": row["address"],
+        "stream": row["stream"],
         "everywhere": row["account_id"] is None,
         "reason": row["reason"],
         "source": row["source"],

@@ -18,6 +18,7 @@ from relay.cli import (
     routes,
     send,
     senders,
+    streams,
     suppressions,
     up,
 )
@@ -55,6 +56,7 @@ app.command("health")(health.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")
+app.add_typer(streams.app, name="streams")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(messages.app, name="messages")
 app.add_typer(dkim.app, name="dkim")

@@ -21,6 +21,7 @@ from relay.cli.output import (
 )
 from relay.core.clock import wire_time
 from relay.core.errors import RelayError
+from relay.core.stream import is_name
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, add, remove, import and export suppressed addresses.")
 
-COLUMNS = ("address", "reason", "source", "note", "created_at", "expires_at")
+COLUMNS = ("address", "stream", "reason", "source", "note", "created_at", "expires_at")
 #: entries read, or written in one transaction, at a time
 _AT_ONCE = 1000
 
@@ -37,6 +38,7 @@ Account = Annotated[
     str | None, typer.Option(help="One account's list; without it, the list that holds for all.")
 ]
 Address = Annotated[str, typer.Argument(help="The address.")]
+StreamOption = Annotated[str | None, typer.Option(help="Mail of this stream alone; without it, all mail.")]
 ReasonOption = Annotated[str, typer.Option(help="bounce, complaint, unsubscribe or manual.")]
 
 
@@ -44,6 +46,7 @@ ReasonOption = Annotated[str, typer.Option(help="bounce, complaint, unsubscribe 
 def add(
     address: Address,
     account: Account = None,
+    stream: StreamOption = None,
     reason: ReasonOption = "manual",
     note: Annotated[str | None, typer.Option(help="For those who read it later.")] = None,
     expires: Annotated[
@@ -55,6 +58,7 @@ def add(
     from relay.store import suppressions
 
     known = _reason(reason)
+    _check_stream(stream)
 
     def work(connection: "sa.Connection") -> dict[str, Any]:
         return suppressions.add(
@@ -63,6 +67,7 @@ def add(
             address,
             reason=known,
             source="cli",
+            stream=stream,
             note=note,
             expires_at=expires.replace(tzinfo=UTC) if expires else None,
         )
@@ -72,12 +77,14 @@ def add(
 
 
 @app.command()
-def remove(address: Address, account: Account = None, config: ConfigOption = None) -> None:
+def remove(
+    address: Address, account: Account = None, stream: StreamOption = None, config: ConfigOption = None
+) -> None:
     """Write to an address again."""
     from relay.store import suppressions
 
     def work(connection: "sa.Connection") -> None:
-        suppressions.remove(connection, _account_id(connection, account), address)
+        suppressions.remove(connection, _account_id(connection, account), address, stream)
 
     in_record(settings_from(config), work, writing=True)
     console.print(f"{address} is written to again", markup=False)
@@ -86,6 +93,7 @@ def remove(address: Address, account: Account = None, config: ConfigOption = Non
 @app.command("list")
 def list_(
     account: Account = None,
+    stream: StreamOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -94,18 +102,15 @@ def list_(
     from relay.store import suppressions
 
     def work(connection: "sa.Connection") -> list[dict[str, Any]]:
-        return suppressions.page(connection, _account_id(connection, account), limit=limit)
+        return suppressions.page(connection, _account_id(connection, account), limit=limit, stream=stream)
 
     rows = in_record(settings_from(config), work)
     if as_json:
         show_json(rows)
         return
     show_table(
-        ("ADDRESS", "REASON", "SOURCE", "NOTE", "SINCE", "UNTIL"),
-        [
-            (row["address"], row["reason"], row["source"], row["note"], row["created_at"], row["expires_at"])
-            for row in rows
-        ],
+        ("ADDRESS", "STREAM", "REASON", "SOURCE", "NOTE", "SINCE", "UNTIL"),
+        [tuple(row[name] for name in COLUMNS) for row in rows],
     )
 
 
@@ -121,6 +126,7 @@ def export(account: Account = None, config: ConfigOption = None) -> None:
             writer.writerow(
                 (
                     row["address"],
+                    row["stream"] or "",
                     row["reason"],
                     row["source"],
                     row["note"] or "",
@@ -174,26 +180,33 @@ def _add_all(
     connection: "sa.Connection", account: str | None, reason: str, group: list[tuple[int, dict[str, str]]]
 ) -> list[tuple[int, str]]:
     from relay.store import suppressions
-    from relay.store.suppressions import Reason
+    from relay.store.suppressions import NewSuppression, Reason
 
     account_id = _account_id(connection, account)
     faults = []
+    entries = []
     for number, line in group:
         try:
             expires = line.get("expires_at") or None
-            suppressions.add(
-                connection,
-                account_id,
-                line.get("address") or "",
-                reason=Reason((line.get("reason") or reason).lower()),
-                source=(line.get("source") or "import")[:64],
-                note=(line.get("note") or "")[:1000] or None,
-                expires_at=_moment(expires) if expires else None,
+            stream = (line.get("stream") or "").strip() or None
+            if stream is not None and not is_name(stream):
+                raise ValueError(f"{stream[:64]} is no name of a stream")
+            entries.append(
+                NewSuppression(
+                    account_id,
+                    suppressions.clean(line.get("address") or ""),
+                    Reason((line.get("reason") or reason).lower()),
+                    line.get("source") or "import",
+                    stream=stream,
+                    note=(line.get("note") or "")[:1000] or None,
+                    expires_at=_moment(expires) if expires else None,
+                )
             )
         except RelayError as error:
             faults.append((number, error.message))
         except ValueError as error:
             faults.append((number, str(error)))
+    suppressions.add_many(connection, entries, replace=True)
     return faults
 
 
@@ -221,6 +234,11 @@ def _account_id(connection: "sa.Connection", account: str | None) -> int | None:
     from relay.store import accounts
 
     return accounts.account_by_name(connection, account) if account else None
+
+
+def _check_stream(name: str | None) -> None:
+    if name is not None and not is_name(name):
+        fail(f"--stream: {name} is no name of a stream", 2)
 
 
 def _reason(written: str) -> "Reason":
