@@ -78,13 +78,14 @@ class Endpoints:
             changes |= endpoints.enabling(now())
         elif wanted.get("enabled") is False:
             changes |= endpoints.disabling("disabled by its owner", now())
-        return await self._database.write(endpoints.update, account_id, endpoint_id, changes)
+        row = await self._database.write(endpoints.update, account_id, endpoint_id, changes)
+        if wanted.get("enabled") is True:
+            await self._database.write(notices.hurry, endpoint_id, now=now())
+        return row
 
     async def remove(self, account_id: int | None, endpoint_id: int) -> None:
         """It is told nothing any more, and its notices go."""
-        await self._database.write(
-            endpoints.update, account_id, endpoint_id, {"state": EndpointState.DELETED, "state_at": now()}
-        )
+        await self._database.write(endpoints.remove, account_id, endpoint_id, at=now())
 
     async def rotate(self, account_id: int | None, endpoint_id: int) -> tuple[dict[str, Any], str]:
         """A new secret; calls are signed with both for `OVERLAP`."""

@@ -5,7 +5,7 @@ import contextlib
 import email.utils
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -108,7 +108,7 @@ class Post:
         call = self._pool.stream("POST", target, headers=fields, content=body)
         async with call as response:
             found.status = response.status
-            found.retry_after = _retry_after(dict(response.headers).get(b"retry-after", b""))
+            found.retry_after = _retry_after(response.headers)
             async with contextlib.aclosing(response.aiter_stream()) as pieces:
                 async for piece in pieces:
                     found.read += len(piece)
@@ -138,8 +138,9 @@ def _shown(answer: bytes) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
-def _retry_after(written: bytes) -> float | None:
+def _retry_after(fields: Sequence[tuple[bytes, bytes]]) -> float | None:
     """Seconds from a Retry-After field: a number, or a date (RFC 9110 10.2.3)."""
+    written = next((value for name, value in fields if name.lower() == b"retry-after"), b"")
     text = written.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -169,6 +170,6 @@ def _words(error: BaseException) -> str:
     if isinstance(error, httpcore2.ConnectError):
         words = str(error)
         return words if words.endswith("cannot be found") else "no connection"
-    if isinstance(error, httpcore2.ProtocolError):
+    if isinstance(error, httpcore2.ProtocolError) and "disconnected" not in str(error):
         return "what came back is no HTTP answer"
     return "the connection was lost before an answer came"

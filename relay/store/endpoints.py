@@ -82,6 +82,14 @@ def rotate(
     return update(connection, account_id, endpoint_id, changes)
 
 
+def remove(connection: sa.Connection, account_id: int | None, endpoint_id: int, *, at: datetime) -> None:
+    """Have an endpoint gone; its notices go bit by bit. Raises `NotFound`."""
+    get(connection, account_id, endpoint_id)
+    gone = {"state": EndpointState.DELETED, "state_at": at}
+    connection.execute(t.endpoint.update().where(_E.id == endpoint_id).values(**gone))
+    outbox.forget(connection)
+
+
 def enabling(at: datetime) -> dict[str, Any]:
     """The changes that enable an endpoint, with a clean slate."""
     clean = {"failures": 0, "failing_since": None, "paused_until": None}

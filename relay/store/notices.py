@@ -303,7 +303,7 @@ def _note(
             endpoints.healthy(connection, endpoint_id)
         if row["failures"] >= FAILING:
             # It is back: nothing has to wait for its own time any more.
-            connection.execute(_HURRY, {"b_endpoint": endpoint_id, "b_now": now})
+            hurry(connection, endpoint_id, now=now)
         return None
     failures = row["failures"] + len(results)
     since = row["failing_since"] or min(one.at for one in results)
@@ -333,6 +333,11 @@ def give_back(connection: sa.Connection, notices: Iterable[Claimed], *, now: dat
     rows = [{"b_id": one.id, "b_fence": one.fence, "b_now": now} for one in notices]
     if rows:
         connection.execute(_GIVE_BACK, rows)
+
+
+def hurry(connection: sa.Connection, endpoint_id: int, *, now: datetime) -> None:
+    """Have everything that an endpoint is still to be told be due."""
+    connection.execute(_HURRY, {"b_endpoint": endpoint_id, "b_now": now})
 
 
 def page(
