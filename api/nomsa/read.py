@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +17,9 @@ from api.services import Services
 from relay.core.errors import NotFound, Redacted, Refused
 from relay.core.ids import MAX_ID
 from relay.store import messages
-from relay.store.messages import Content
+from relay.store.messages import Content, Query
+
+Row = Mapping[str, Any]
 
 #: mails whose contents are held at a time, and octets of them: a page may have a thousand mails of megabytes
 _AT_ONCE = 50
@@ -49,35 +53,57 @@ class Reader:
     async def page(self, request: Request) -> Response:
         identity = await self._gate.admit(request, "read")
         query, with_params = listing.check(request.scope["query_string"])
-        rows, has_more = await self._database.read(messages.listing, identity.account_id, query)
         if not with_params:
+            rows, has_more = await self._database.read(messages.listing, identity.account_id, query)
             return Answer({"has_more": has_more, "data": [wire.email(row, None) for row in rows]})
-        groups = list(_groups(rows))
-        if len(groups) <= 1:
-            return Answer({"has_more": has_more, "data": await self._emails(rows)})
         # Before anything is answered, so that a record that is away is still told as such.
-        first = await self._emails(groups[0])
-        return StreamingResponse(self._written(first, groups[1:], has_more), media_type="application/json")
+        found = await self._database.read(_page, identity.account_id, query)
+        first = await _emails(found.groups[0], found.contents) if found.groups else []
+        if len(found.groups) <= 1:
+            return Answer({"has_more": found.has_more, "data": first})
+        written = self._written(first, found.groups[1:], found.has_more)
+        return StreamingResponse(written, media_type="application/json")
 
     async def _written(
-        self, first: Sequence[Any], groups: Sequence[Sequence[Mapping[str, Any]]], has_more: bool
+        self, first: Sequence[Any], groups: Sequence[Sequence[Row]], has_more: bool
     ) -> AsyncIterator[bytes]:
         """A page as JSON, piece by piece."""
         yield b'{"has_more":%b,"data":[' % (b"true" if has_more else b"false")
         yield orjson.dumps(first)[1:-1]
         for group in groups:
-            yield b"," + orjson.dumps(await self._emails(group))[1:-1]
+            contents = await self._database.read(messages.contents, _kept(group))
+            yield b"," + orjson.dumps(await _emails(group, contents))[1:-1]
         yield b"]}"
 
-    async def _emails(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Emails with what is left of their contents."""
-        kept = [row for row in rows if row["redacted_at"] is None]
-        contents = await self._database.read(messages.contents, [row["id"] for row in kept])
-        given = dict(zip((row["id"] for row in kept), await _params(kept, contents), strict=True))
-        return [wire.email(row, given.get(row["id"])) for row in rows]
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Emails in groups whose contents are held together, and the contents of the first."""
+
+    groups: Sequence[Sequence[Row]]
+    contents: Mapping[int, Content]
+    has_more: bool
 
 
-def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+def _page(connection: sa.Connection, account_id: int, query: Query) -> _Page:
+    rows, has_more = messages.listing(connection, account_id, query)
+    groups = list(_groups(rows))
+    return _Page(groups, messages.contents(connection, _kept(groups[0])) if groups else {}, has_more)
+
+
+def _kept(rows: Sequence[Row]) -> list[int]:
+    """The ids of those whose contents are still there."""
+    return [row["id"] for row in rows if row["redacted_at"] is None]
+
+
+async def _emails(rows: Sequence[Row], contents: Mapping[int, Content]) -> list[dict[str, Any]]:
+    """Emails with what is left of their contents."""
+    kept = [row for row in rows if row["redacted_at"] is None]
+    given = dict(zip((row["id"] for row in kept), await _params(kept, contents), strict=True))
+    return [wire.email(row, given.get(row["id"])) for row in rows]
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Rows in their order, in groups of contents that are held together."""
     start = octets = 0
     for index, row in enumerate(rows):
@@ -97,7 +123,7 @@ def identify(written: str) -> int | None:
     return number if isinstance(number, int) and number > 0 else None
 
 
-async def _params(rows: Sequence[Mapping[str, Any]], contents: Mapping[int, Content]) -> list[dict[str, str]]:
+async def _params(rows: Sequence[Row], contents: Mapping[int, Content]) -> list[dict[str, str]]:
     def read() -> list[dict[str, str]]:
         return [
             readback.params(contents[row["id"]], from_=row["from"], subject=row["subject"]) for row in rows

@@ -12,4 +12,6 @@ def wire_time(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and `Z`, the way the REST contract writes times."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
