@@ -52,7 +52,7 @@ def read(
     """All that the request tells; what is no object is of unknown kind."""
     found: list[Report] = []
     for one in told_in(request.body):
-        if isinstance(one, dict):
+        if isinstance(one, dict) and one:
             found += reports(Told(one), request)
         else:
             found.append(Report(EventKind.UNKNOWN, request.at, original={"told": one}))

@@ -39,7 +39,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         return
     events = told.data["events"]
     for one in events if isinstance(events, list) else [events]:
-        if isinstance(one, dict):
+        if isinstance(one, dict) and one:
             yield _report(Told(one), request)
         else:
             yield Report(EventKind.UNKNOWN, request.at, original={"told": one})

@@ -37,6 +37,8 @@ def reports(envelope: Told, request: WebhookRequest) -> Iterator[Report]:
         told = Told(orjson.loads(envelope.text("Message") or ""))
     except orjson.JSONDecodeError:
         return
+    if not told.data:
+        return
     kind, place = _KINDS.get(told.word("eventType", "notificationType"), (EventKind.UNKNOWN, ""))
     more, mail = told.table(place), told.table("mail")
     tags = mail.table("tags").texts("pillarbox")

@@ -111,7 +111,7 @@ class Notices:
             parts = urlsplit(url if isinstance(url, str) else "")
             port = parts.port
         except ValueError:
-            raise NotAuthentic("an address in the message cannot be read") from None
+            raise NotAuthentic("an address in the message does not lead to SNS") from None
         plain = isinstance(url, str) and url.isascii() and url.isprintable() and "\\" not in url
         theirs = parts.scheme == "https" and port is None and _HOST.match(parts.netloc)
         tried_out = parts.scheme in {"http", "https"} and parts.netloc in self._hosts

@@ -44,7 +44,7 @@ CLASSES = {Step.HARD: BounceClass.HARD, Step.SOFT: BounceClass.SOFT, Step.BLOCKE
 
 
 async def _told(server: FakeServer, vendor: str, address: str) -> tuple[str | None, str, list[Report]]:
-    """The provider's own id of a mail sent there, our token, and all that the fake then tells, as the adapter reads it."""
+    """The provider's own id of a mail sent there, our token, and what the fake tells, as the adapter reads it."""
     provider, fake = believer(server, vendor), server.fakes[vendor]
     mail = outgoing(address, raw=MAIL, tag="receipt")
     ((outcome,),) = await provider.send([mail])

@@ -33,7 +33,8 @@ WEBHOOK = "http://127.0.0.1:9/v1/webhooks/primary/secret"
 
 
 def adapter(vendor: str, **more: Any) -> Provider:
-    return registry.kind(vendor)("primary", {**OPTIONS[vendor], **more})
+    given = {"base_url": "https://vendor.example", **OPTIONS[vendor], **more}
+    return registry.kind(vendor)("primary", given)
 
 
 def believer(server: FakeServer, vendor: str, **more: Any) -> Provider:
