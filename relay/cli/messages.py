@@ -1,5 +1,6 @@
 """Looking at messages and what became of them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,7 +117,7 @@ def show(
         addresses = {one["id"]: one["address"] for one in found["recipients"]}
         console.print()
         show_table(
-            ("AT", "EVENT", "RECIPIENT", "TRY", "PROVIDER", "REPLY"),
+            ("AT", "EVENT", "RECIPIENT", "TRY", "PROVIDER", "WHY", "REPLY"),
             [
                 (
                     line["at"],
@@ -124,11 +125,22 @@ def show(
                     addresses.get(line["recipient_id"]),
                     line["attempt"],
                     line["provider"],
+                    _why(line["detail"] or {}),
                     line["reply"],
                 )
                 for line in found["timeline"]
             ],
         )
+
+
+def _why(detail: Mapping[str, Any]) -> str | None:
+    """What a line's detail says in a word or two."""
+    bounce = detail.get("bounce")
+    if bounce:
+        return f"{bounce['class']}: {bounce['reason']}"
+    return (
+        "by a machine" if detail.get("machine") is True else detail.get("feedback_type") or detail.get("url")
+    )
 
 
 def _everything(connection: "sa.Connection", message_id: int) -> dict[str, Any] | None:
