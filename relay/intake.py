@@ -1,6 +1,5 @@
 """The last step of every door: make a submission durable, then ask for its delivery."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -17,8 +16,8 @@ from relay.store.writer import GroupWriter
 
 #: octets written in one transaction before the next group starts, so that one large mail delays few others
 _GROUP_BYTES = 8 * 1024 * 1024
-#: seconds that a busy door waits for company before a commit
-_LINGER = 0.001
+#: seconds that a busy door waits for company before a commit at most
+_LINGER = 0.004
 
 
 class Intake:
@@ -61,7 +60,7 @@ class Intake:
         size = submission.size
         started = time.monotonic()
         try:
-            stored = await asyncio.shield(self._writer.submit(submission))
+            stored = await self._writer.submit(submission)
         except RelayError:
             raise
         except Exception as error:

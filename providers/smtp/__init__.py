@@ -28,6 +28,8 @@ class Smtp:
         return f"Smtp({self.name!r}, {self._options.host}:{self._options.port})"
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
+        if len(batch) == 1:
+            return (await self._pool.send(batch[0]),)
         return [await self._pool.send(mail) for mail in batch]
 
     async def check(self) -> str:

@@ -6,6 +6,7 @@ gets to look like another. These refuse instead.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _UTF8 = r"\u0080-\U0010ffff"
@@ -59,6 +60,7 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
+@lru_cache(maxsize=4096)
 def mask(address: str) -> str:
     """An address as logs may show it: enough to recognise, not enough to write to."""
     local, _, domain = address.rpartition("@")

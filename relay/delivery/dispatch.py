@@ -184,7 +184,7 @@ class Dispatcher:
             if waiting:
                 await self._put_back(waiting)
             if settlements:
-                await asyncio.shield(self._settler.submit(settlements))
+                await self._settler.submit(settlements)
         finally:
             if given:
                 self._memory.give(given)
@@ -214,12 +214,17 @@ class Dispatcher:
             if raw is None:
                 await self._park(part, "the stored mail is gone")
                 continue
-            words = way.refuses(outgoing_of(mail, part.claims, raw, way))
+            whole = outgoing_of(mail, part.claims, raw, way)
+            words = way.refuses(whole)
             if words is not None:
                 refused.append((part, words))
                 continue
             home = way.return_paths is not None and mail.row["sender"]
             step = 1 if home else way.provider.capabilities.max_recipients
+            if len(part.claims) <= step:
+                outgoing.append(whole)
+                owners.append((part, part.claims))
+                continue
             for start in range(0, len(part.claims), step):
                 claims = part.claims[start : start + step]
                 outgoing.append(outgoing_of(mail, claims, raw, way))
@@ -343,7 +348,7 @@ class Dispatcher:
             Settlement(claim, State.PARKED, EventKind.PARKED, moment, reason, provider="")
             for claim in part.claims
         ]
-        await asyncio.shield(self._settler.submit(settlements))
+        await self._settler.submit(settlements)
 
     async def _settle(self, groups: Sequence[list[Settlement]]) -> Sequence[None]:
         """Record outcomes. What a provider has done cannot be asked again, so this tries until it is written."""

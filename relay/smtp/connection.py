@@ -6,7 +6,7 @@ does: one buffer, every command that has arrived worked through at once, their r
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from relay.core.errors import RelayError
@@ -14,7 +14,7 @@ from relay.core.identity import inside
 from relay.observe import facts
 from relay.smtp import auth, login, proxy, replies
 from relay.smtp.data import DataReader
-from relay.smtp.mode import Answer, Mode
+from relay.smtp.mode import Mode
 from relay.smtp.replies import Rejected
 from relay.smtp.session import Session
 from relay.smtp.transaction import chunk_done
@@ -234,7 +234,10 @@ class Connection(Wire):
             self._skipping = False
             self._say(dialogue.too_long())
             return
-        answer = self._guarded(lambda: dialogue.line(line))
+        try:
+            answer = dialogue.line(line)
+        except Exception as error:
+            answer = self._said(error)
         if not isinstance(answer, bytes):
             self._work(answer)
             return
@@ -293,24 +296,24 @@ class Connection(Wire):
             dialogue.chunks.add(octets)
         if dialogue.chunk_left:
             return False
-        answer = self._guarded(lambda: chunk_done(dialogue))
+        try:
+            answer = chunk_done(dialogue)
+        except Exception as error:
+            answer = self._said(error)
         if isinstance(answer, bytes):
             self._say(answer)
         else:
             self._work(answer)
         return True
 
-    def _guarded(self, step: Callable[[], Answer]) -> Answer:
-        """What `step` answers, or what its failure is answered with."""
-        try:
-            return step()
-        except Rejected as rejected:
-            return rejected.reply
-        except RelayError as error:
+    def _said(self, error: Exception) -> bytes:
+        """What a failure is answered with."""
+        if isinstance(error, Rejected):
+            return error.reply
+        if isinstance(error, RelayError):
             return replies.of(error)
-        except Exception as error:
-            facts.fault("smtp", error, peer=self._peer)
-            return replies.TROUBLE
+        facts.fault("smtp", error, peer=self._peer)
+        return replies.TROUBLE
 
     def _work(self, answer: Coroutine[Any, Any, bytes]) -> None:
         self._busy = True
@@ -319,13 +322,8 @@ class Connection(Wire):
     async def _finish(self, answer: Coroutine[Any, Any, bytes]) -> None:
         try:
             reply = await answer
-        except Rejected as rejected:
-            reply = rejected.reply
-        except RelayError as error:
-            reply = replies.of(error)
         except Exception as error:
-            facts.fault("smtp", error, peer=self._peer)
-            reply = replies.TROUBLE
+            reply = self._said(error)
         self._busy = False
         if self.transport is None:
             return

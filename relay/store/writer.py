@@ -18,8 +18,8 @@ class GroupWriter(Generic[T, R]):
     `commit` stores a group in one transaction and returns one result per item. When a group fails, its items are
     tried one by one, so that one bad item does not take the others down; a lone failure is raised to its caller.
 
-    After a group of several, the writer waits up to `linger` seconds for as many again: most of a commit's cost does
-    not depend on what is in it. Where items come one at a time nothing ever waits.
+    Soon after a group of several, the writer waits for as many again, at most `linger` seconds: most of a commit's
+    cost does not depend on what is in it. Where items come one at a time nothing ever waits.
     """
 
     def __init__(
@@ -41,11 +41,15 @@ class GroupWriter(Generic[T, R]):
         #: the size of the last group, and when its commit ended
         self._company = 0
         self._ended = 0.0
+        #: done when as many wait
+        self._quorum: asyncio.Future[None] | None = None
 
     def submit(self, item: T) -> asyncio.Future[R]:
         """The future result of `item`. Cancelling it does not take the item out of its group."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if self._quorum is not None and len(self._waiting) >= self._company:
+            _release(self._quorum)
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
         return future
@@ -59,8 +63,12 @@ class GroupWriter(Generic[T, R]):
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                if len(self._waiting) < self._company and loop.time() - self._ended < 5 * self._linger:
-                    await asyncio.sleep(self._linger)
+                if len(self._waiting) < self._company and loop.time() - self._ended < self._linger:
+                    self._quorum = loop.create_future()
+                    alarm = loop.call_later(self._linger, _release, self._quorum)
+                    await self._quorum
+                    alarm.cancel()
+                    self._quorum = None
                 group = self._take()
                 try:
                     results = await self._commit([item for item, _ in group])
@@ -101,6 +109,11 @@ class GroupWriter(Generic[T, R]):
             else:
                 if not future.done():
                     future.set_result(result)
+
+
+def _release(quorum: asyncio.Future[None]) -> None:
+    if not quorum.done():
+        quorum.set_result(None)
 
 
 def _fail(future: asyncio.Future[R], error: Exception) -> None:
