@@ -220,13 +220,12 @@ class Streams:
         return known[1].get(name) if known is not None and known[0] > time.monotonic() else None
 
     async def get(self, account_id: int, name: str) -> Stream:
-        """Raises `NoSuchStream`."""
-        known = self._known.get(account_id)
-        if known is None or known[0] <= time.monotonic():
+        """Raises `NoSuchStream`. A stream that was not there a moment ago is looked for again, as it may be new."""
+        stream = self.known(account_id, name)
+        if stream is None:
             found = await self._database.read(streams.of_account, account_id)
-            known = (time.monotonic() + self._ttl, found)
-            _remember(self._known, account_id, known, self._size)
-        stream = known[1].get(name)
+            _remember(self._known, account_id, (time.monotonic() + self._ttl, found), self._size)
+            stream = found.get(name)
         if stream is None:
             raise NoSuchStream(f"There is no stream named {name[:64]}.")
         return stream

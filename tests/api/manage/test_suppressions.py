@@ -17,6 +17,7 @@ def test_an_address_is_added_asked_for_listed_and_removed(ask, door, manager):
     assert {**made, "id": "", "created_at": ""} == {
         "id": "",
         "address": "gone@example.net",
+        "stream": None,
         "everywhere": False,
         "reason": "bounce",
         "source": "api",
@@ -109,3 +110,21 @@ def test_writing_needs_more_than_reading(ask, door):
 
 def test_asking_for_what_is_no_address_is_refused(ask, door):
     assert ask(door.key, "GET", f"{LIST}/nobody")[0] == 400
+
+
+def test_entries_for_one_stream_and_for_all_mail_stand_side_by_side(ask, door, manager):
+    bulk = ask(manager, "POST", LIST, {"address": "a@example.net", "stream": "bulk"})[1]
+    assert bulk["stream"] == "bulk"
+    assert ask(door.key, "GET", f"{LIST}/a@example.net") == (200, bulk)
+    assert ask(door.key, "GET", f"{LIST}/a@example.net?stream=bulk") == (200, bulk)
+    assert ask(door.key, "GET", f"{LIST}/a@example.net?stream=transactional")[0] == 404
+    status, answer = ask(manager, "DELETE", f"{LIST}/a@example.net")
+    assert (status, answer["message"]) == (404, "a@example.net is not on the list, but on that of bulk.")
+    everything = ask(manager, "POST", LIST, {"address": "A@example.net"})[1]
+    assert everything["id"] != bulk["id"]
+    assert ask(door.key, "GET", f"{LIST}/a@example.net?stream=transactional") == (200, everything)
+    assert ask(door.key, "GET", f"{LIST}?stream=bulk")[1]["data"] == [bulk]
+    assert ask(manager, "DELETE", f"{LIST}/a@example.net")[0] == 204
+    assert ask(manager, "DELETE", f"{LIST}/a@example.net?stream=bulk")[0] == 204
+    assert ask(door.key, "GET", LIST)[1]["data"] == []
+    assert ask(manager, "POST", LIST, {"address": "a@example.net", "stream": "No Stream"})[0] == 400
