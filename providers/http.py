@@ -5,14 +5,15 @@ client says so itself, through httpcore's trace, because the exceptions do not t
 """
 
 import asyncio
+import base64
 import contextlib
 import functools
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx2
 import orjson
@@ -135,7 +136,8 @@ class Http:
     ) -> None:
         self._options = options
         self._headers = {"user-agent": USER_AGENT, "accept": "application/json", **(headers or {})}
-        self._secrets = tuple(sorted((one.encode() for one in secrets if one), key=len, reverse=True))
+        spelt = {spelling for one in secrets if one for spelling in _spellings(one)}
+        self._secrets = tuple(sorted(spelt, key=len, reverse=True))
         self._token = b""
         self._turns = asyncio.Semaphore(options.max_connections)
         self._client: httpx2.AsyncClient | None = None
@@ -218,6 +220,14 @@ class Http:
         for secret in (*self._secrets, self._token) if self._token else self._secrets:
             data = data.replace(secret, b"********")
         return data
+
+
+def _spellings(secret: str) -> Iterator[bytes]:
+    """How it may come back from a far end that quotes what it was sent: as it is, in a form, in a sign-in."""
+    yield secret.encode()
+    yield quote_plus(secret).encode()
+    yield quote(secret, safe="").encode()
+    yield base64.b64encode(secret.encode())
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ may be written as `env:NAME` or `file:/path` wherever a provider option is expec
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,6 +144,11 @@ class Settings(BaseSettings):
         options = self.ways_out[name]
         return ProviderLimits(**{key: options[key] for key in LIMITS & options.keys()})
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            shown = {key: redacted(own) for key, own in value.items()} if name == "providers" else value
+            yield name, shown
+
     @property
     def source(self) -> Path | None:
         """The file these settings came from, if any."""
@@ -253,6 +259,8 @@ def redacted(options: dict[str, Any]) -> dict[str, Any]:
 
 
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+#: who signs in at the host of a URL, such as a proxy's; a password may have any sign but blanks in it
+_USER_INFO = re.compile(r"(?<=://)\S+@")
 
 
 def _shown(key: str, value: Any) -> Any:
@@ -260,7 +268,7 @@ def _shown(key: str, value: Any) -> Any:
         return redacted(value)
     if _SECRET.search(key) and not str(value).startswith(("env:", "file:")):
         return "********"
-    return value
+    return _USER_INFO.sub("********@", value) if isinstance(value, str) else value
 
 
 def _unknown_variables() -> list[str]:
