@@ -127,21 +127,37 @@ def load(settings: Sequence[DkimSettings], database: Database | None = None, pas
 
 def generate(kind: str, passphrase: str) -> tuple[str, str]:
     """A new `rsa` or `ed25519` key: its encrypted PEM, and the text of its DNS record (RFC 6376 3.6.1, RFC 8463)."""
-    private: RSAPrivateKey | Ed25519PrivateKey
-    if kind == "ed25519":
-        private = Ed25519PrivateKey.generate()
-        public = private.public_key().public_bytes_raw()
-    else:
-        private = rsa.generate_private_key(65537, _MIN_BITS)
-        public = private.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+    private: RSAPrivateKey | Ed25519PrivateKey = (
+        Ed25519PrivateKey.generate() if kind == "ed25519" else rsa.generate_private_key(65537, _MIN_BITS)
+    )
     pem = private.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(passphrase.encode()),
     )
-    return pem.decode(), f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}"
+    return pem.decode(), _record(private)
+
+
+def record_of(pem: bytes, *, where: str) -> str:
+    """The text of the DNS record for an unencrypted key. Raises `Misconfigured`, naming `where` it is."""
+    try:
+        private = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        private = None
+    if not isinstance(private, RSAPrivateKey | Ed25519PrivateKey):
+        raise Misconfigured(f"{where}: is no unencrypted RSA or Ed25519 key in PEM")
+    return _record(private)
+
+
+def _record(private: RSAPrivateKey | Ed25519PrivateKey) -> str:
+    if isinstance(private, Ed25519PrivateKey):
+        kind, public = "ed25519", private.public_key().public_bytes_raw()
+    else:
+        kind = "rsa"
+        public = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    return f"v=DKIM1; k={kind}; p={base64.b64encode(public).decode()}"
 
 
 def key(pem: bytes, domain: str, selector: str, *, where: str, passphrase: bytes | None = None) -> Key:

@@ -9,8 +9,10 @@ from relay.cli import (
     accounts,
     configuration,
     dkim,
+    doctor,
     fakes,
     health,
+    ingest,
     keys,
     messages,
     providers,
@@ -53,6 +55,7 @@ app.command("migrate")(roles.migrate)
 app.command("send")(send.send)
 app.command("fakes")(fakes.fakes)
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")
@@ -62,4 +65,6 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(configuration.app, name="config")
 app.add_typer(providers.app, name="providers")
+providers.app.command("webhooks")(ingest.webhooks)
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(routes.app, name="routes")

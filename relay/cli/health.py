@@ -9,6 +9,7 @@ from relay.cli.output import ConfigOption, console, fail, settings_from
 
 if TYPE_CHECKING:
     from relay.config import Settings
+    from relay.sections import ListenerSettings
 
 #: seconds until a door that does not answer counts as down
 _PATIENCE = 5.0
@@ -32,15 +33,18 @@ def health(
     settings = settings_from(config)
     try:
         if door in {Door.REST, Door.ALL}:
-            _rest(settings)
+            knock_rest(settings)
         if door in {Door.SMTP, Door.ALL}:
-            _smtp(settings)
+            for listener in settings.smtp.listeners:
+                if not listener.proxy_from:  # it speaks to its load balancers only
+                    knock_smtp(listener)
     except OSError as error:
         fail(escape(str(error)))
     console.print("ready")
 
 
-def _rest(settings: "Settings") -> None:
+def knock_rest(settings: "Settings") -> None:
+    """Raises `OSError` in words when the REST door cannot take mail."""
     import http.client
 
     connection = http.client.HTTPConnection(_near(settings.api.host), settings.api.port, timeout=_PATIENCE)
@@ -57,28 +61,26 @@ def _rest(settings: "Settings") -> None:
         connection.close()
 
 
-def _smtp(settings: "Settings") -> None:
+def knock_smtp(listener: "ListenerSettings") -> None:
+    """Raises `OSError` in words when a listener does not answer."""
     import smtplib
     import ssl
 
-    for listener in settings.smtp.listeners:
-        if listener.proxy_from:
-            continue  # it speaks to its load balancers only
-        # The door's own certificate names it, not the loopback address that it is asked at.
-        unverified = ssl._create_unverified_context()  # noqa: S323
-        try:
-            with (
-                smtplib.SMTP_SSL(_near(listener.host), listener.port, timeout=_PATIENCE, context=unverified)
-                if listener.tls == "implicit"
-                else smtplib.SMTP(_near(listener.host), listener.port, timeout=_PATIENCE)
-            ) as client:
-                code, text = client.noop()
-        except (smtplib.SMTPException, OSError) as error:
-            raise OSError(f"the SMTP door on port {listener.port}: {error}") from None
-        if code != 250:
-            raise OSError(
-                f"the SMTP door on port {listener.port} answers {code} {text.decode('utf-8', 'replace')}"
-            )
+    # The door's own certificate names it, not the loopback address that it is asked at.
+    unverified = ssl._create_unverified_context()  # noqa: S323
+    try:
+        with (
+            smtplib.SMTP_SSL(_near(listener.host), listener.port, timeout=_PATIENCE, context=unverified)
+            if listener.tls == "implicit"
+            else smtplib.SMTP(_near(listener.host), listener.port, timeout=_PATIENCE)
+        ) as client:
+            code, text = client.noop()
+    except (smtplib.SMTPException, OSError) as error:
+        raise OSError(f"the SMTP door on port {listener.port}: {error}") from None
+    if code != 250:
+        raise OSError(
+            f"the SMTP door on port {listener.port} answers {code} {text.decode('utf-8', 'replace')}"
+        )
 
 
 def _near(host: str) -> str:

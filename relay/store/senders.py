@@ -84,3 +84,8 @@ def remove_sender(connection: sa.Connection, account_id: int, identifier: int) -
     gone = connection.execute(t.sender.delete().where(s.id == identifier, s.account_id == account_id))
     if not gone.rowcount:
         raise NotFound(f"There is no sender with ID {identifier}.")
+
+
+def patterns(connection: sa.Connection, *, limit: int) -> list[str]:
+    """What any account may send as, each once."""
+    return list(connection.execute(sa.select(t.sender.c.pattern).distinct().limit(limit)).scalars())

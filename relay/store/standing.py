@@ -10,6 +10,7 @@ from relay.core.status import MAIL_LANES, State
 from relay.store import circuits
 from relay.store import tables as t
 from relay.store.circuits import Shared
+from relay.store.types import Instant
 
 #: what is counted of anything at most
 MOST = 100_000
@@ -71,3 +72,15 @@ def look(connection: sa.Connection, *, now: datetime, alive_since: datetime) -> 
 
 def _seconds(now: datetime, since: datetime | None) -> float:
     return max(0.0, (now - since).total_seconds()) if since is not None else 0.0
+
+
+def touch(connection: sa.Connection) -> None:
+    """Something to commit that changes nothing: a row of its own, there and gone."""
+    connection.execute(t.provider_usage.insert(), {"provider": "*", "period": "touch", "used": 0})
+    connection.execute(t.provider_usage.delete().where(t.provider_usage.c.provider == "*"))
+
+
+def server_time(connection: sa.Connection) -> datetime:
+    """The time by the database server's clock."""
+    moment: datetime = connection.execute(sa.select(sa.func.now(type_=Instant()))).scalar_one()
+    return moment

@@ -49,7 +49,7 @@ HOMES = {
     "httpx2": ("providers/", "relay/notices/"),
     "httpcore2": ("relay/notices/",),
     "botocore": ("providers/ses/",),
-    "dns": ("providers/mx/",),
+    "dns": ("providers/mx/", "relay/cli/examine/names"),
     "aiosmtplib": ("providers/",),
     "structlog": ("relay/observe/",),
     "prometheus_client": ("relay/observe/",),

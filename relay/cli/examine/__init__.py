@@ -1,0 +1,1 @@
+"""What `pillarbox doctor` looks at: one module for each area, each a function that gives findings."""
