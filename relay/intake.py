@@ -79,7 +79,7 @@ class Intake:
         await self._writer.join()
 
     async def _commit(self, group: Sequence[Submission]) -> Sequence[Stored]:
-        stored = await self._database.write(messages.insert, group)
+        stored = await self._database.write(messages.insert, messages.prepare(group))
         lanes: dict[str, list[int]] = {}
         for submission, one in zip(group, stored, strict=True):
             submission.tail.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from relay.store import secrets
 from relay.store.database import Database, open_database
 from relay.tracking.edit import Editor
 
+#: objects after which garbage is looked for; what a mail leaves behind goes by itself
+_COLLECT = 20_000
 #: seconds a process may take to finish what it has in hand after it was told to stop
 DRAIN = 25.0
 
@@ -93,6 +96,7 @@ def run(
     for them itself where `metrics.port` says so.
     """
     logs.configure(settings.log, role=name)
+    gc.set_threshold(_COLLECT)
     counts.reset()
     try:
         traces.configure(settings.traces, name)

@@ -1,14 +1,14 @@
 """Messages as doors write them and clients read them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
-from relay.core.message import RecipientKind, Submission
+from relay.core.message import MemoryTail, RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
 from relay.store import outbox
 from relay.store import tables as t
@@ -31,50 +31,82 @@ class Stored:
     earlier: Earlier | None = None
 
 
-def insert(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Stored]:
-    """Write a group of submissions: one multi-row statement per table, whatever the size of the group.
+@dataclass(slots=True)
+class Group:
+    """Submissions with the rows they become, made before a transaction begins that keeps others from writing."""
+
+    submissions: Sequence[Submission]
+    identifiers: list[int] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    recipients: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    params: list[dict[str, Any]] = field(default_factory=list)
+    #: whose bodies are read in the transaction, from a file or piece by piece
+    large: list[tuple[int, Submission]] = field(default_factory=list)
+
+    def without(self, repeats: Mapping[int, Earlier]) -> None:
+        """Leave out what is there already; its receipt is the earlier one's."""
+        self.stored = [
+            one
+            if (earlier := repeats.get(one.id)) is None
+            else Stored(earlier.message_id, made_at(earlier.message_id), one.lane, earlier)
+            for one in self.stored
+        ]
+        self.messages = [row for row in self.messages if row["id"] not in repeats]
+        self.recipients = [row for row in self.recipients if row["message_id"] not in repeats]
+        self.bodies = [row for row in self.bodies if row["message_id"] not in repeats]
+        self.params = [row for row in self.params if row["message_id"] not in repeats]
+        self.large = [one for one in self.large if one[0] not in repeats]
+
+
+def prepare(submissions: Sequence[Submission]) -> Group:
+    """The rows of a group to be inserted.
 
     Ids are made here, as far as submissions do not bring one, so a group that failed on an id already taken gets new
-    ones when it is tried again. A submission whose idempotency key stands for a message already is not written.
+    ones when it is prepared again.
     """
-    identifiers = [submission.id or new_id() for submission in submissions]
-    repeats = _claim_keys(connection, submissions, identifiers)
-    stored: list[Stored] = []
-    messages: list[dict[str, Any]] = []
-    recipients: list[dict[str, Any]] = []
-    bodies: list[dict[str, Any]] = []
-    params: list[dict[str, Any]] = []
-    large: list[tuple[int, Submission]] = []
-    for identifier, submission in zip(identifiers, submissions, strict=True):
+    group = Group(submissions)
+    for submission in submissions:
+        identifier = submission.id or new_id()
         at = made_at(identifier)
         lane = submission.options.get("lane") or lane_of(submission.classification)
-        earlier = repeats.get(identifier) if repeats else None
-        if earlier is not None:
-            stored.append(Stored(earlier.message_id, made_at(earlier.message_id), lane, earlier))
-            continue
-        stored.append(Stored(identifier, at, lane))
-        messages.append(_message_row(submission, identifier, at, lane))
-        recipients.extend(_recipient_rows(submission, identifier, at, lane))
+        group.identifiers.append(identifier)
+        group.stored.append(Stored(identifier, at, lane))
+        group.messages.append(_message_row(submission, identifier, at, lane))
+        group.recipients.extend(_recipient_rows(submission, identifier, at, lane))
         if submission.params is not None:
-            params.append({"message_id": identifier, "params": submission.params})
-        if submission.size <= PART_SIZE:
-            data = submission.head + b"".join(submission.tail.chunks(PART_SIZE))
-            bodies.append({"message_id": identifier, "part": 0, "data": data})
+            group.params.append({"message_id": identifier, "params": submission.params})
+        if isinstance(submission.tail, MemoryTail) and submission.size <= PART_SIZE:
+            data = submission.head + submission.tail.data
+            group.bodies.append({"message_id": identifier, "part": 0, "data": data})
         else:
-            large.append((identifier, submission))
-    if not messages:
-        return stored
-    insert_rows(connection, t.message, messages)
-    insert_rows(connection, t.recipient, recipients)
-    if bodies:
-        insert_rows(connection, t.body, bodies)
-    if params:
-        insert_rows(connection, t.params, params)
-    for identifier, submission in large:
+            group.large.append((identifier, submission))
+    return group
+
+
+def insert(connection: sa.Connection, submissions: Sequence[Submission] | Group) -> list[Stored]:
+    """Write a group of submissions: one multi-row statement per table, whatever the size of the group.
+
+    A submission whose idempotency key stands for a message already is not written.
+    """
+    group = submissions if isinstance(submissions, Group) else prepare(submissions)
+    repeats = _claim_keys(connection, group.submissions, group.identifiers)
+    if repeats:
+        group.without(repeats)
+    if not group.messages:
+        return group.stored
+    insert_rows(connection, t.message, group.messages)
+    insert_rows(connection, t.recipient, group.recipients)
+    if group.bodies:
+        insert_rows(connection, t.body, group.bodies)
+    if group.params:
+        insert_rows(connection, t.params, group.params)
+    for identifier, submission in group.large:
         for number, piece in enumerate(_pieces(submission)):
-            connection.execute(t.body.insert(), {"message_id": identifier, "part": number, "data": piece})
-    outbox.accepted(connection, messages, recipients)
-    return stored
+            insert_rows(connection, t.body, [{"message_id": identifier, "part": number, "data": piece}])
+    outbox.accepted(connection, group.messages, group.recipients)
+    return group.stored
 
 
 def _claim_keys(
@@ -96,6 +128,9 @@ def _claim_keys(
 
 
 def _pieces(submission: Submission) -> Iterable[bytes]:
+    if submission.size <= PART_SIZE:
+        yield submission.head + b"".join(submission.tail.chunks(PART_SIZE))
+        return
     yield submission.head
     yield from submission.tail.chunks(PART_SIZE)
 
@@ -110,8 +145,8 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "id": identifier,
         "account_id": submission.account_id,
         "key_id": submission.key_id,
-        "door": submission.door,
-        "lane": lane,
+        "door": submission.door.value,
+        "lane": str(lane),
         "sender": submission.sender,
         "from": submission.from_,
         "from_address": submission.from_[submission.from_.rfind("<") + 1 :].rstrip(">").lower()[:255],
@@ -129,7 +164,7 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "eight_bit": submission.eight_bit,
         "ret": submission.ret,
         "envid": submission.envid,
-        "status": Status.UNSENT if refused else Status.ACCEPTED,
+        "status": (Status.UNSENT if refused else Status.ACCEPTED).value,
         "error_code": refused,
         "created_at": at,
         "updated_at": at,
@@ -141,6 +176,9 @@ def _recipient_rows(
     submission: Submission, identifier: int, at: datetime, lane: Lane
 ) -> Iterable[dict[str, Any]]:
     refused = "error_code" in submission.options
+    state = (State.CANCELLED if refused else State.QUEUED).value
+    status = (Status.UNSENT if refused else Status.ACCEPTED).value
+    lane_name = str(lane)
     for position, recipient in enumerate(submission.recipients):
         yield {
             "id": recipient.id or new_id(),
@@ -148,10 +186,10 @@ def _recipient_rows(
             "account_id": submission.account_id,
             "position": position,
             "address": recipient.address,
-            "kind": recipient.kind,
-            "lane": lane,
-            "state": State.CANCELLED if refused else State.QUEUED,
-            "status": Status.UNSENT if refused else Status.ACCEPTED,
+            "kind": recipient.kind.value,
+            "lane": lane_name,
+            "state": state,
+            "status": status,
             "attempts": 0,
             "crashes": 0,
             "fence": 0,
