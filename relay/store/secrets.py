@@ -19,6 +19,11 @@ async def load(database: Database) -> bytes:
     return bytes.fromhex(found)
 
 
+def ensure(connection: sa.Connection) -> bytes:
+    """The same, within a transaction that may write."""
+    return bytes.fromhex(_find(connection) or _make(connection))
+
+
 def _find(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(t.secret.c.value).where(t.secret.c.name == _NAME)).scalar()
 
