@@ -23,6 +23,7 @@ from relay.core.clock import wire_time
 from relay.core.errors import NotFound, Redacted
 from relay.core.event import EventKind
 from relay.core.status import Status
+from relay.core.stream import DEFAULT
 from relay.store import messages, search
 from relay.store.search import Search
 
@@ -215,6 +216,7 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "error_sub_type": row["error_sub_type"],
         "classification": row["classification"],
         "tag": row["tag"],
+        "stream": (row["options"] or {}).get("stream") or DEFAULT,
         "metadata": row["metadata"],
         "attachments": row["attachments"] or [],
         "size": row["size"],
@@ -223,6 +225,9 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TIMES = ("created_at", "updated_at", "accepted_at", "sent_at", "delivered_at", "opened_at")
+
+
+_RECIPIENT_TIMES = ("sent_at", "delivered_at", "opened_at", "failed_at", "updated_at")
 
 
 def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,18 +241,21 @@ def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:
         "provider": one["provider"],
         "provider_ref": one["provider_ref"],
         "reply": one["reply"],
-        "updated_at": wire_time(one["updated_at"]),
+        **{name: one[name] for name in ("error_code", "error_sub_type", "bounce_class", "bounce_reason")},
+        **{name: wire_time(one[name]) for name in _RECIPIENT_TIMES},
     }
 
 
 def _acceptance(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How every timeline begins. It is in the message itself, so no row is written for it."""
     kind = EventKind.ACCEPTED if row["accepted_at"] is not None else EventKind.REFUSED
+    options = row["options"] or {}
     return [
         _line(
             kind,
             row["accepted_at"] or row["created_at"],
             reply=row["error_code"] if kind is EventKind.REFUSED else None,
+            detail={name: options[name] for name in ("tracked", "untracked") if name in options} or None,
         )
     ]
 
