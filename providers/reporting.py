@@ -5,12 +5,14 @@ import binascii
 import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from providers.options import Options
 from providers.signatures import WINDOW
 from providers.told import Told, told_in
+from relay.core.bounce import BounceReason
+from relay.core.bounces import classify
 from relay.core.errors import Misconfigured
 from relay.core.event import EventKind
 from relay.core.provider import NotAuthentic, Report, WebhookAnswer, WebhookRequest
@@ -53,10 +55,22 @@ def read(
     found: list[Report] = []
     for one in told_in(request.body):
         if isinstance(one, dict) and one:
-            found += reports(Told(one), request)
+            found += map(_settled, reports(Told(one), request))
         else:
             found.append(Report(EventKind.UNKNOWN, request.at, original={"told": one}))
     return found
+
+
+def _settled(report: Report) -> Report:
+    """With the bounce that the server's words tell of, as far as the vendor's own words leave it open."""
+    if report.kind is not EventKind.BOUNCED or report.reply is None:
+        return report
+    if report.bounce is None:
+        return replace(report, bounce=classify(report.reply))
+    if report.bounce.reason is not BounceReason.OTHER:
+        return report
+    told = classify(report.reply)
+    return replace(report, bounce=told) if told.kind is report.bounce.kind else report
 
 
 def details(**given: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _BRACKETED = re.compile(r"<([^<>\s]+)>\s*\Z")
 _CODE = re.compile(r"(?:^|[;(:]\s*)([245]\d\d)(?:[ -]+|\Z)")
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}\Z")
 #: what codes stand for when only the enhanced one was told (RFC 3463 2)
-_BASIC = {"2": 250, "4": 451, "5": 554}
+_BASIC = {"2": 250, "4": 451, "5": 550}
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2100
 
 

@@ -57,7 +57,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         ref=data.text("messageId"),
         recipient=address_of(data.text("recipient")),
         key=told.text("id"),
-        reply=reply_of(words, 250 if kind is EventKind.DELIVERED else 554),
+        reply=reply_of(words, 250 if kind is EventKind.DELIVERED else 550),
         bounce=bounce,
         detail=details(
             url=data.text("engagementContext") if kind is EventKind.CLICKED else None,

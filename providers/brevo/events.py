@@ -47,7 +47,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         token=token_of(told.text("X-Mailin-custom")),
         ref=(told.text("message-id") or "").strip("<>") or None,
         recipient=address_of(told.text("email")),
-        reply=reply_of(told.text("reason"), _CODES.get(kind, 554)),
+        reply=reply_of(told.text("reason"), _CODES.get(kind, 550)),
         bounce=_BOUNCES.get(event),
         detail=details(
             url=told.text("link"),

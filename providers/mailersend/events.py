@@ -59,7 +59,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         ref=email.table("message").text("id"),
         recipient=address_of(email.table("recipient").text("email")),
         key=data.text("id"),
-        reply=reply_of(morph.text("reason", "readable_reason"), 451 if kind is EventKind.DEFERRED else 554),
+        reply=reply_of(morph.text("reason", "readable_reason"), 451 if kind is EventKind.DEFERRED else 550),
         bounce=_BOUNCES.get(name) if kind is EventKind.BOUNCED else None,
         detail=details(
             url=morph.text("url"), ip=morph.text("ip"), user_agent=morph.text("user_agent", "useragent")

@@ -81,7 +81,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
     status, client = event.table("delivery-status"), event.table("client-info")
     words = status.text("message") or status.text("description") or event.table("reject").text("reason")
     code, enhanced = status.number("code"), status.text("enhanced-code")
-    reply = reply_of(words, _CODES.get(kind, 554), code=code, enhanced=enhanced)
+    reply = reply_of(words, _CODES.get(kind, 550), code=code, enhanced=enhanced)
     yield Report(
         kind,
         event.moment("timestamp") or request.at,

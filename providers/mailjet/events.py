@@ -52,7 +52,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         token=token_of(told.text("CustomID")),
         ref=told.text("MessageID"),
         recipient=address_of(told.text("email")),
-        reply=reply_of(words or error, _CODES.get(kind, 554)),
+        reply=reply_of(words or error, _CODES.get(kind, 550)),
         bounce=bounce,
         detail=details(
             url=told.text("url"),

@@ -49,7 +49,7 @@ def _report(event: Told, request: WebhookRequest) -> Report:
     name = event.word("event").replace("_", " ")
     kind = _KINDS.get(name, EventKind.UNKNOWN)
     reply = reply_of(
-        event.text("response", "reason"), _CODES.get(kind, 554), code=event.number("response_code")
+        event.text("response", "reason"), _CODES.get(kind, 550), code=event.number("response_code")
     )
     enhanced = reply.enhanced if reply else None
     return Report(

@@ -49,7 +49,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         recipient=address_of(told.text("Recipient", "Email")),
         # Only bounces and complaints have one.
         key=told.text("ID"),
-        reply=reply_of(words, _CODES.get(kind, 554)),
+        reply=reply_of(words, _CODES.get(kind, 550)),
         bounce=bounce,
         detail=details(
             url=told.text("OriginalLink"),

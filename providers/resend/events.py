@@ -56,7 +56,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         recipient=address_of(recipients[0]) if len(recipients) == 1 else None,
         # The same for every repeat of the call.
         key=request.headers.get("svix-id"),
-        reply=reply_of(words, 554),
+        reply=reply_of(words, 550),
         bounce=bounce,
         detail=details(url=seen.text("link"), ip=seen.text("ipAddress"), user_agent=seen.text("userAgent")),
         original=told.data,
@@ -84,5 +84,7 @@ def _bounce(kind: str, data: Told) -> tuple[Bounce | None, str | None]:
             told.text("message", "reason"),
         )
     if kind == "email.failed":
-        return Bounce(BounceClass.SOFT), data.table("failed").text("reason")
+        words = data.table("failed").text("reason")
+        ours = "quota" in (words or "")
+        return Bounce(BounceClass.SOFT, BounceReason.RATE if ours else BounceReason.OTHER), words
     return None, None

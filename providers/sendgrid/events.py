@@ -69,7 +69,7 @@ def reports(told: Told, request: WebhookRequest) -> Iterator[Report]:
         ref=(told.text("sg_message_id") or "").partition(".")[0] or None,
         recipient=address_of(told.text("email")),
         key=told.text("sg_event_id"),
-        reply=reply_of(words, _CODES.get(kind, 554), enhanced=told.text("status")),
+        reply=reply_of(words, _CODES.get(kind, 550), enhanced=told.text("status")),
         bounce=_bounce(told) if kind is EventKind.BOUNCED else None,
         detail=details(
             url=told.text("url"),

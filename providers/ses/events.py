@@ -53,7 +53,7 @@ def reports(envelope: Told, request: WebhookRequest) -> Iterator[Report]:
             recipient=address,
             # Equal in both formats, should both be switched on; other kinds have none that is.
             key=more.text("feedbackId"),
-            reply=reply_of(words, 451 if kind is EventKind.DEFERRED else 554, enhanced=person.text("status")),
+            reply=reply_of(words, 451 if kind is EventKind.DEFERRED else 550, enhanced=person.text("status")),
             bounce=bounce,
             detail=details(
                 url=more.text("link"),

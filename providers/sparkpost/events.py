@@ -84,7 +84,7 @@ def _report(event: Told, told: Told, request: WebhookRequest) -> Report:
         ref=event.text("transmission_id"),
         recipient=address_of(event.text("raw_rcpt_to", "rcpt_to")),
         key=event.text("event_id"),
-        reply=reply_of(event.text("raw_reason", "reason"), _CODES.get(kind, 554)),
+        reply=reply_of(event.text("raw_reason", "reason"), _CODES.get(kind, 550)),
         bounce=bounce if kind is EventKind.BOUNCED else None,
         detail=details(
             url=event.text("target_link_url"),

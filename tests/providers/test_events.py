@@ -85,7 +85,7 @@ def bounced(classification: str, status: str = "5.0.0", kind: str = "bounce", **
         (bounced("Invalid Address", kind="blocked"), K.BOUNCED, BLOCK, R.POLICY),
         (bounced("Technical Failure"), K.BOUNCED, SOFT, R.OTHER),
         (bounced("Unclassified"), K.BOUNCED, SOFT, R.OTHER),
-        (bounced(""), K.BOUNCED, None, None),
+        (bounced(""), K.BOUNCED, SOFT, R.OTHER),
         (sendgrid("bounce"), K.BOUNCED, HARD, R.OTHER),
         (sendgrid("dropped", reason="Bounced Address", status="5.0.0"), K.BOUNCED, HARD, R.SUPPRESSED),
         (sendgrid("dropped", reason="Unsubscribed Address"), K.BOUNCED, SOFT, R.SUPPRESSED),
@@ -164,7 +164,8 @@ def failed(
         (failed("generic", 498, words="No MX for x", severity="temporary"), K.DEFERRED, None, None),
         (failed("bounce", 550, "5.1.1", "No such user"), K.BOUNCED, HARD, R.NO_SUCH_USER),
         (failed("bounce", 550, words="5.1.1 No such user"), K.BOUNCED, HARD, R.NO_SUCH_USER),
-        (failed("bounce", 550, words="who is that?"), K.BOUNCED, None, None),
+        (failed("bounce", 550, words="who is that?"), K.BOUNCED, SOFT, R.OTHER),
+        (failed("bounce", 550, words="No such user here"), K.BOUNCED, HARD, R.NO_SUCH_USER),
         (failed("bounce", 552, words="over quota"), K.BOUNCED, SOFT, R.MAILBOX_FULL),
         (failed("bounce", 550, "5.2.2", "full"), K.BOUNCED, SOFT, R.MAILBOX_FULL),
         (failed("generic", 550, "5.7.1", "spam"), K.BOUNCED, BLOCK, R.POLICY),
@@ -328,7 +329,7 @@ def resend_bounce(kind: str, subtype: str) -> dict[str, Any]:
         (resend("email.complained"), K.COMPLAINED, None, None),
         (resend("email.opened", open={"ipAddress": "203.0.113.7", "timestamp": ISO}), K.OPENED, None, None),
         (resend("email.clicked", click={"link": "https://x", "timestamp": ISO}), K.CLICKED, None, None),
-        (resend("email.failed", failed={"reason": "reached_daily_quota"}), K.BOUNCED, SOFT, R.OTHER),
+        (resend("email.failed", failed={"reason": "reached_daily_quota"}), K.BOUNCED, SOFT, R.RATE),
         (resend("email.suppressed", suppressed={"reason": "previous_bounce"}), K.BOUNCED, HARD, R.SUPPRESSED),
         (
             resend("email.suppressed", suppressed={"reason": "previous_complaint"}),
@@ -386,7 +387,7 @@ def brevo(event: str, **more: Any) -> dict[str, Any]:
         (brevo("deferred", reason="451 4.7.1 later"), K.DEFERRED, None, None),
         (brevo("hard_bounce", reason="550 5.1.1 unknown"), K.BOUNCED, HARD, R.NO_SUCH_USER),
         (brevo("invalid_email"), K.BOUNCED, HARD, R.NO_SUCH_USER),
-        (brevo("soft_bounce", reason="452 4.2.2 full"), K.BOUNCED, SOFT, R.OTHER),
+        (brevo("soft_bounce", reason="452 4.2.2 full"), K.BOUNCED, SOFT, R.MAILBOX_FULL),
         (brevo("blocked", reason="blocked : due to blacklist user"), K.BOUNCED, SOFT, R.SUPPRESSED),
         (brevo("error"), K.BOUNCED, SOFT, R.OTHER),
         (brevo("spam"), K.COMPLAINED, None, None),
@@ -463,7 +464,7 @@ def sparkpost_bounce(number: int, kind: str = "bounce") -> dict[str, Any]:
         (sparkpost_bounce(80), K.UNKNOWN, None, None),
         (sparkpost_bounce(90), K.UNSUBSCRIBED, None, None),
         (sparkpost_bounce(100), K.UNKNOWN, None, None),
-        (sparkpost_bounce(999), K.BOUNCED, None, None),
+        (sparkpost_bounce(999), K.BOUNCED, SOFT, R.OTHER),
         (sparkpost_bounce(10, "out_of_band"), K.BOUNCED, HARD, R.NO_SUCH_USER),
         (sparkpost_bounce(25, "policy_rejection"), K.BOUNCED, SOFT, R.SUPPRESSED),
         (sparkpost("spam_complaint", fbtype="abuse"), K.COMPLAINED, None, None),
@@ -642,7 +643,7 @@ def mailersend(kind: str, **morph: Any) -> dict[str, Any]:
         (mailersend("activity.sent"), K.SENT, None, None),
         (mailersend("activity.delivered"), K.DELIVERED, None, None),
         (mailersend("activity.deferred", reason="451 4.7.1 later"), K.DEFERRED, None, None),
-        (mailersend("activity.soft_bounced", reason="452 4.2.2 full"), K.BOUNCED, SOFT, R.OTHER),
+        (mailersend("activity.soft_bounced", reason="452 4.2.2 full"), K.BOUNCED, SOFT, R.MAILBOX_FULL),
         (mailersend("activity.hard_bounced", reason="550 5.1.1 no"), K.BOUNCED, HARD, R.NO_SUCH_USER),
         (mailersend("activity.spam_complaint", object="spam_complaint"), K.COMPLAINED, None, None),
         (mailersend("activity.opened", ip="203.0.113.7"), K.OPENED, None, None),
@@ -906,20 +907,20 @@ def test_an_impossible_time_is_the_time_of_arrival(time: Any) -> None:
         ("smtp;550 5.1.1 User unknown", "550 5.1.1 User unknown"),
         ("smtp; 550-5.1.1 User unknown", "550 5.1.1 User unknown"),
         ("sent (250 2.0.0 OK 1433 - gsmtp)", "250 2.0.0 OK 1433 - gsmtp"),
-        ("5.1.1 User unknown", "554 5.1.1 User unknown"),
+        ("5.1.1 User unknown", "550 5.1.1 User unknown"),
         ("450 busy", "450 busy"),
-        ("mailbox 550 is full", "554 mailbox 550 is full"),
-        ("two\r\nlines", "554 two lines"),
+        ("mailbox 550 is full", "550 mailbox 550 is full"),
+        ("two\r\nlines", "550 two lines"),
     ],
 )
 def test_replies_are_found_in_words(words: str, expected: str) -> None:
-    assert str(reply_of(words, 554)) == expected
+    assert str(reply_of(words, 550)) == expected
 
 
 def test_codes_told_apart_win_over_the_words() -> None:
-    assert str(reply_of("full", 554, code=452, enhanced="4.2.2")) == "452 4.2.2 full"
-    assert reply_of(None, 554) is None
-    assert reply_of("", 554) is None
+    assert str(reply_of("full", 550, code=452, enhanced="4.2.2")) == "452 4.2.2 full"
+    assert reply_of(None, 550) is None
+    assert reply_of("", 550) is None
 
 
 @pytest.mark.parametrize(
