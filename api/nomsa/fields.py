@@ -119,7 +119,9 @@ def _recipient(given: Mapping[str, Any]) -> str:
 def _subject(given: Mapping[str, Any]) -> str:
     if "subject" not in given:
         _refuse("subject", "is required")
-    subject = _one_line("subject", _text(given, "subject"))
+    subject = _text(given, "subject")
+    if "\0" in subject:
+        _refuse("subject", "must not contain NUL")
     if len(subject) > MAX_SUBJECT:
         _refuse("subject", f"length must be less than or equal to {MAX_SUBJECT} characters long")
     return subject

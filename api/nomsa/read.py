@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import sqlalchemy as sa
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -85,7 +84,7 @@ class _Page:
     has_more: bool
 
 
-def _page(connection: sa.Connection, account_id: int, query: Query) -> _Page:
+def _page(connection: Any, account_id: int, query: Query) -> _Page:
     rows, has_more = messages.listing(connection, account_id, query)
     groups = list(_groups(rows))
     return _Page(groups, messages.contents(connection, _kept(groups[0])) if groups else {}, has_more)

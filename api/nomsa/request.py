@@ -33,7 +33,7 @@ def _text(pattern: str, most: int | None, description: str, **more: Any) -> dict
     }
 
 
-_SOME = rf"^{_LINE}[^\s\u0000]{_LINE}$"
+_SOME = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _COPIES = {
     "type": "array",
     "items": ADDRESS,
@@ -127,9 +127,11 @@ _ENCODINGS: dict[str, dict[str, Any]] = {
 def _fields() -> dict[str, Any]:
     return {
         "recipient": ADDRESS,
-        "subject": _text(_SOME, None, f"One line of at most {MAX_SUBJECT} characters."),
+        "subject": _text(
+            _SOME, None, f"At most {MAX_SUBJECT} characters; line breaks become blanks in the mail."
+        ),
         "body": _text(
-            r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+            _SOME,
             None,
             "HTML or plain text, sent as HTML less what is not allowed; at most 1 MiB in UTF-8, and not empty "
             "once that is gone.",

@@ -1,6 +1,7 @@
 """POST /v1/transactional/email/send: from the request's bytes to a stored mail."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -26,7 +27,7 @@ from relay.core.status import Door
 
 #: characters of a body that is sanitised beside the event loop rather than in it
 _LONG = 64 * 1024
-
+_BREAKS = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 
 #: the reference server's words for the record, where they differ from those of the answer
 _REASONS: dict[type[Refused], str] = {
@@ -111,11 +112,12 @@ class Sender:
 
     def _submission(self, identity: Identity, fields: Fields, html: str, uploads: list[Upload]) -> Submission:
         from_ = fields.from_ or self._own_sender(identity)
+        subject = _in_one_line(fields.subject)
         head, tail = compose(
             Letter(
                 from_=from_,
                 to=fields.recipient,
-                subject=fields.subject,
+                subject=subject,
                 html=html,
                 cc=fields.cc,
                 reply_to=fields.reply_to or identity.email,
@@ -136,7 +138,7 @@ class Sender:
             head=head,
             tail=tail,
             from_=written,
-            subject=fields.subject,
+            subject=subject,
             reply_to=fields.reply_to,
             tag=fields.tag,
             classification=fields.classification,
@@ -162,6 +164,11 @@ class Sender:
             if "@" in pattern:
                 return Mailbox("", pattern)
         return self._default
+
+
+def _in_one_line(subject: str) -> str:
+    """What of a subject can stand in a header field. The reference server takes line breaks too, as `<br />`."""
+    return _BREAKS.sub(" ", subject).strip() if _BREAKS.search(subject) else subject
 
 
 def _envelope(fields: Fields) -> list[EnvelopeRecipient]:
