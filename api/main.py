@@ -14,6 +14,7 @@ from api import docs, errors, health, messages, metrics, track, webhooks
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
+from api.manage import endpoints
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -76,6 +77,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(nomsa.router(calls))
     app.include_router(messages.router(services))
     app.include_router(manage.router(services))
+    app.include_router(endpoints.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))
     app.include_router(track.router(visits))

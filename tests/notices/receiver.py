@@ -1,13 +1,15 @@
 """A customer's endpoint: a real HTTP server on loopback that keeps what it is told and answers as it is told to."""
 
+import asyncio
 import contextlib
 import http.server
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from standardwebhooks.webhooks import Webhook
 
@@ -129,7 +131,14 @@ class Receiver:
     def kinds(self) -> list[str]:
         return [call.kind for call in self.taken]
 
-    def __enter__(self) -> "Receiver":
+    async def until_taken(self, count: int) -> None:
+        """Wait until so many calls were answered 2xx."""
+        deadline = time.monotonic() + 30
+        while len(self.taken) < count:
+            assert time.monotonic() < deadline, f"{len(self.taken)} of {count} were taken"
+            await asyncio.to_thread(time.sleep, 0.01)
+
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -205,7 +205,7 @@ STRICT = Rules.of(NoticeSettings())
     ],
 )
 def test_urls_that_are_refused_at_once(url: str, words: str) -> None:
-    with pytest.raises(Refused, match="not|must") as refused:
+    with pytest.raises(Refused, match=r"not|must") as refused:
         checked(url, STRICT)
     assert words in refused.value.message
 

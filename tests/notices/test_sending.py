@@ -241,13 +241,11 @@ def test_a_slow_receiver_holds_up_nobody_else(database_url: str) -> None:
                 await s.mail()
             stop = asyncio.Event()
             running = asyncio.create_task(s.new_sender().run(stop))
-            while len(quick.taken) < 12:
-                await asyncio.sleep(0.01)
+            await quick.until_taken(12)
             assert slug.taken == []
             assert len(slug.calls) <= 3
             release.set()
-            while len(slug.taken) < 12:
-                await asyncio.sleep(0.01)
+            await slug.until_taken(12)
             stop.set()
             await running
 
