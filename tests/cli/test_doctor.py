@@ -1,6 +1,6 @@
 """`pillarbox doctor`, on an installation that is well and on ones that are not."""
 
-import datetime
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def test_an_installation_that_is_well(tmp_path: Path) -> None:
             'public_url = "https://mail.acme.example"\n' + installation.config.read_text()
         )
         installation.up()
-        assert installation.run("senders", "add", "default", "acme.example").returncode == 0
+        assert installation.run("senders", "add", "acme.example").returncode == 0
         code, found = examined(installation, "--resolver", names.address)
         bad = {subject: one for subject, one in found.items() if one[0] == "fail"}
         assert not bad
@@ -119,7 +119,7 @@ def test_an_installation_that_is_not(tmp_path: Path) -> None:
             '[providers.main]\ntype = "smtp"\nhost = "127.0.0.1"\nport = 1\n',
         ) as installation,
     ):
-        past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+        past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
         rewrite(
             installation,
             f"port = {installation.smtp_port}\n",
