@@ -139,6 +139,20 @@ def test_urlencoded_forms_work(shared_door: Door) -> None:
     assert (sent["cc"], sent["bcc"]) == (["a@example.com"], ["b@example.com", "c@example.com"])
 
 
+@pytest.mark.parametrize("form", ["urlencoded", "multipart"])
+def test_objects_are_json_in_a_form(shared_door: Door, form: str) -> None:
+    fields = {**FIELDS, "metadata": '{"order": 5}', "headers": '{"X-Order": "5"}'}
+    sent_as: dict[str, Any] = (
+        {"data": fields} if form == "urlencoded" else {"files": [(n, (None, v)) for n, v in fields.items()]}
+    )
+    sent = accepted(shared_door.request("POST", SEND, **sent_as))
+    assert shared_door.get(f"/v1/messages/{sent['id']}").json()["metadata"] == {"order": 5}
+    assert b"\r\nX-Order: 5\r\n" in shared_door.work(messages.raw, int(sent["id"]))
+    for name in ("metadata", "headers"):
+        wrong = shared_door.request("POST", SEND, data={**FIELDS, name: "x"})
+        refused(wrong, 400, "api_validation", f'"{name}" must be of type object')
+
+
 def test_plumber_always_sends_multipart(shared_door: Door) -> None:
     sent = accepted(
         send(
