@@ -2,6 +2,7 @@
 
 from relay.core.errors import NotAllowed
 from relay.core.identity import Identity
+from relay.core.ids import MAX_ID
 
 ID = r"^[0-9]{1,19}$"
 
@@ -12,4 +13,4 @@ def account(identity: Identity, wanted: str | None) -> int:
         return identity.account_id
     if not identity.may("admin"):
         raise NotAllowed("Another account's things need a key with the scope admin.")
-    return int(wanted)
+    return min(int(wanted), MAX_ID)

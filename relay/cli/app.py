@@ -23,6 +23,7 @@ from relay.cli import (
     streams,
     suppressions,
     up,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -68,3 +69,4 @@ app.add_typer(providers.app, name="providers")
 providers.app.command("webhooks")(ingest.webhooks)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(routes.app, name="routes")
+app.add_typer(webhooks.app, name="webhooks")
