@@ -16,9 +16,9 @@ from relay.core.errors import NotAllowed, Unavailable
 from relay.delivery.board import ALIVE
 from relay.observe import counts, facts, metrics
 from relay.process import Context
-from relay.store import standing
+from relay.store import watch
 from relay.store.circuits import Mode, Shared
-from relay.store.standing import Standing
+from relay.store.watch import Standing
 
 #: seconds for which a look at the record counts, however often Prometheus asks
 _FRESH = 5.0
@@ -66,7 +66,7 @@ class Metrics:
             moment = now()
             try:
                 self._standing = await self._database.read(
-                    standing.look, now=moment, alive_since=moment - timedelta(seconds=ALIVE)
+                    watch.look, now=moment, alive_since=moment - timedelta(seconds=ALIVE)
                 )
             except Unavailable as error:
                 # What is counted is worth showing all the same, and just then.

@@ -11,7 +11,7 @@ from relay.core.errors import Misconfigured, RelayError
 from relay.delivery.board import ALIVE
 from relay.process import queue_url
 from relay.queue import answers
-from relay.store import dkim, migrate, senders, standing
+from relay.store import dkim, migrate, senders, watch
 from relay.store.database import Database, open_database
 
 _AREA = "record"
@@ -64,7 +64,7 @@ async def _speed(database: Database) -> Finding:
     taken = []
     for _ in range(5):
         started = time.monotonic()
-        await database.write(standing.touch)
+        await database.write(watch.touch)
         taken.append(time.monotonic() - started)
     middle = sorted(taken)[len(taken) // 2] * 1000
     if middle > 50:
@@ -76,7 +76,7 @@ async def _speed(database: Database) -> Finding:
 async def _clock(database: Database) -> Finding:
     if database.dialect == "sqlite":
         return ok(_AREA, "clock", "the database is on this machine")
-    theirs = await database.read(standing.server_time)
+    theirs = await database.read(watch.server_time)
     skew = abs((theirs - now()).total_seconds())
     if skew > _SKEW:
         todo = "Leases and retries go by the clock: run chrony or ntpd on both."
@@ -86,7 +86,7 @@ async def _clock(database: Database) -> Finding:
 
 async def _standing(database: Database) -> list[Finding]:
     moment = now()
-    found = await database.read(standing.look, now=moment, alive_since=moment - timedelta(seconds=ALIVE))
+    found = await database.read(watch.look, now=moment, alive_since=moment - timedelta(seconds=ALIVE))
     findings = []
     if found.workers:
         findings.append(ok(_AREA, "workers", f"{found.workers} alive"))
