@@ -28,7 +28,7 @@ _ID = {"type": "string", "pattern": "^[0-9]+$"}
 #: what a name in a path looks like, where it is not an address
 _IN_PATH = {
     "id": _ID,
-    "name": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+    "name": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$", "examples": ["capture"]},
     "stream": {"type": "string", "pattern": NAME_PATTERN},
 }
 _WORDS = str.maketrans({"/": "_", "{": None, "}": None})
