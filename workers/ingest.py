@@ -244,9 +244,9 @@ def _chosen(due: Sequence[Due]) -> list[int]:
 def _batches(read: Sequence[Read]) -> list[list[Read]]:
     """Rows in groups of about as many reports as one transaction should hold."""
     batches: list[list[Read]] = []
-    count = _REPORTS
+    count = 0
     for one in read:
-        if count + len(one.reports) > _REPORTS:
+        if not batches or count + len(one.reports) > _REPORTS:
             batches.append([])
             count = 0
         batches[-1].append(one)

@@ -22,6 +22,7 @@ from relay.core.provider import Report
 from relay.core.reply import Reply
 from relay.core.standing import Standing, after
 from relay.core.status import State
+from relay.core.stream import DEFAULT
 from relay.store import standings, suppressions, timeline
 from relay.store import tables as t
 from relay.store.suppressions import NewSuppression, Reason
@@ -365,6 +366,7 @@ def _waits(row: Any) -> bool:
 
 def _suppress(connection: sa.Connection, told: Sequence[tuple[Line, _Home]]) -> None:
     entries = []
+    leavers: list[tuple[Line, Any]] = []
     for line, home in told:
         row, report = home.recipient, line.report
         if row is None:
@@ -376,8 +378,25 @@ def _suppress(connection: sa.Connection, told: Sequence[tuple[Line, _Home]]) -> 
             )
         elif report.kind is EventKind.BOUNCED and report.bounce and report.bounce.kind is BounceClass.HARD:
             entries.append(NewSuppression(row.account_id, row.address, Reason.BOUNCE, line.source, note=note))
+        elif report.kind is EventKind.UNSUBSCRIBED and "stream" not in report.detail:
+            # Who names a stream has acted on it already.
+            leavers.append((line, row))
+    if leavers:
+        entries += _left(connection, leavers)
     if entries:
         suppressions.add_many(connection, entries)
+
+
+def _left(connection: sa.Connection, leavers: Sequence[tuple[Line, Any]]) -> Iterable[NewSuppression]:
+    """Those who unsubscribed at a provider get no more mail of the stream."""
+    ids = list({row.message_id for _, row in leavers})
+    options = {row.id: row.options or {} for row in connection.execute(_OPTIONS, {"b_ids": ids})}
+    for line, row in leavers:
+        stream = options[row.message_id].get("stream") or DEFAULT
+        yield NewSuppression(row.account_id, row.address, Reason.UNSUBSCRIBE, line.source, stream=stream)
+
+
+_OPTIONS = sa.select(t.message.c.id, t.message.c.options).where(t.message.c.id.in_(_IDS))
 
 
 # Reports as bytes, for the inbox.
