@@ -1,12 +1,12 @@
 """/v1/webhook-endpoints: where customers are told what becomes of their mail, and what they were told."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
-from pydantic import Field
+from pydantic import Field, RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -64,16 +64,27 @@ class ChangedEndpoint(Asked):
     ] = True
 
 
-class Replay(Asked):
-    """One of: `notice_id`; `failed`; `from` and `before`."""
+class OneNotice(Asked):
+    notice_id: Annotated[NoticeId, Field(description="The id of a notice, or its `webhook-id`.")]
 
-    notice_id: Annotated[NoticeId | None, Field(description="The id of a notice, or its `webhook-id`.")] = (
-        None
-    )
-    failed: Annotated[bool, Field(description="Everything that was given up.")] = False
-    from_: Annotated[
-        Moment | None, Field(alias="from", description="Everything of a time of up to 31 days.")
-    ] = None
+
+class EverythingFailed(Asked):
+    failed: Annotated[Literal[True], Field(description="Everything that was given up.")]
+
+
+class Span(Asked):
+    from_: Annotated[Moment, Field(alias="from", description="Everything of a time of up to 31 days.")]
+    before: Moment
+
+
+class ReplayForms(RootModel[OneNotice | EverythingFailed | Span]):
+    """How the description has `Replay`, whose own messages are clearer than those about a choice."""
+
+
+class Replay(Asked):
+    notice_id: NoticeId | None = None
+    failed: bool = False
+    from_: Annotated[Moment | None, Field(alias="from")] = None
     before: Moment | None = None
 
 
@@ -177,7 +188,7 @@ class EndpointCalls:
             limit=asked.limit + 1,
             before=asked.before,
             state=asked.state,
-            message_id=int(asked.message_id) if asked.message_id else None,
+            message_id=_number(asked.message_id) if asked.message_id else None,
         )
 
         def show(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,7 +318,7 @@ def router(services: Services) -> APIRouter:
         "Tell one thing, everything that failed, or everything of a time again",
         tag=tag,
         status=202,
-        asks=Replay,
+        asks=ReplayForms,
         query=Whose,
     )
     add(routes, "GET", f"{one}/notices", calls.notices, "List notices", tag=tag, query=Notices)

@@ -45,7 +45,12 @@ def failed(connection: sa.Connection, endpoint_id: int, *, below: int, now: date
     """Tell some of those again that were given up and have an id below `below`; returns how many."""
     some = (
         sa.select(_N.id)
-        .where(_N.endpoint_id == endpoint_id, _N.state == NoticeState.FAILED, _N.id < below)
+        .where(
+            _N.endpoint_id == endpoint_id,
+            _N.state == NoticeState.FAILED,
+            _N.id < below,
+            _N.kind != notice.PING,
+        )
         .order_by(_N.id)
         .limit(AT_ONCE)
     )

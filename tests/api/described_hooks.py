@@ -19,6 +19,7 @@ schemathesis.openapi.format(
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     _ahead(case.body)
+    _in_order(case.body)
 
 
 def _ahead(body: Any) -> None:
@@ -27,3 +28,13 @@ def _ahead(body: Any) -> None:
         for name in ("expires_at", "send_at"):
             if isinstance(body.get(name), str) and re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", body[name]):
                 body[name] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+
+
+def _in_order(body: Any) -> None:
+    """The bounds of a time, which no description can say the order of."""
+    if isinstance(body, dict) and all(
+        isinstance(body.get(name), str) and re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", body[name])
+        for name in ("from", "before")
+    ):
+        end = datetime.now(UTC)
+        body["from"], body["before"] = (end - timedelta(hours=1)).isoformat(), end.isoformat()
