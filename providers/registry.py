@@ -8,6 +8,8 @@ from relay.core.errors import Misconfigured
 from relay.core.provider import Capabilities, Provider, ProviderKind
 
 GROUP = "pillarbox.providers"
+#: which extra brings a package that only some providers need
+_EXTRAS = {"dns": "mx"}
 
 
 def kinds() -> list[str]:
@@ -21,7 +23,9 @@ def kind(name: str) -> ProviderKind:
         try:
             loaded: ProviderKind = point.load()
         except (ImportError, AttributeError) as error:
-            raise Misconfigured(f"type {name!r} cannot be loaded: {error}") from None
+            extra = _EXTRAS.get((getattr(error, "name", None) or "").partition(".")[0])
+            more = f"; pip install 'pillarbox[{extra}]'" if extra else ""
+            raise Misconfigured(f"type {name!r} cannot be loaded: {error}{more}") from None
         return loaded
     raise Misconfigured(f"type {name!r} is not installed (known: {', '.join(kinds())})")
 

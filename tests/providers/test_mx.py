@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.server
 import ssl
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Self
 import pytest
 import trustme
 
+from providers import registry
 from providers.mx import Mx
 from providers.mx.lookup import is_public
 from providers.mx.sts import parse
@@ -578,3 +580,12 @@ def test_check_says_whether_the_name_leads_here_and_back() -> None:
 def test_options_that_cannot_be_used_are_named(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(Misconfigured, match=complaint):
         Mx("direct", options)
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("providers.mx")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dns.resolver", None)
+    with pytest.raises(Misconfigured, match=r"'mx' cannot be loaded.*pip install 'pillarbox\[mx\]'"):
+        registry.build({"direct": {"type": "mx", "hostname": "mail.example.com"}})
+    assert registry.capabilities("mx") is None
