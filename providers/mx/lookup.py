@@ -1,5 +1,6 @@
 """Who takes a domain's mail, asked of DNS (RFC 5321 5.1, RFC 7505)."""
 
+import asyncio
 import ipaddress
 import random
 import time
@@ -70,6 +71,7 @@ class Lookup:
     def __init__(self, options: MxOptions) -> None:
         self._options = options
         self._resolver: dns.asyncresolver.Resolver | None = None
+        self._asking: dict[tuple[str, str], asyncio.Task[list[str]]] = {}
 
     @property
     def _asked(self) -> dns.asyncresolver.Resolver:
@@ -84,10 +86,24 @@ class Lookup:
         return self._resolver
 
     async def records(self, name: str, kind: str) -> list[str]:
-        """The records' texts; empty where there are none of that kind.
+        """The records' texts; empty where there are none of that kind. Who asks meanwhile gets the same answer.
 
         Raises `dns.resolver.NXDOMAIN` where there is no such name, and `NoWay` where DNS does not answer.
         """
+        key = (name.lower(), kind)
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.get_running_loop().create_task(self._records(name, kind))
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return await asyncio.shield(task)
+
+    def _answered(self, key: tuple[str, str], task: "asyncio.Task[list[str]]") -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            # Whoever wanted to know may be gone.
+            task.exception()
+
+    async def _records(self, name: str, kind: str) -> list[str]:
         try:
             asked = dns.name.from_text(name)
         except dns.exception.DNSException:

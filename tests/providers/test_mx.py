@@ -241,6 +241,13 @@ def test_lines_to_one_destination_are_bounded() -> None:
         assert sink.most_at_once == 3
 
 
+def test_dns_is_asked_once_for_mails_that_come_together() -> None:
+    with Sink() as sink, Names(zone(ONE)) as names:
+        found = send(mx(names, sink.port), *(outgoing(f"{number}@example.org") for number in range(50)))
+        assert {one.kind for one in found} == {OutcomeKind.ACCEPTED}
+        assert (names.asked["example.org", "MX"], names.asked["_mta-sts.example.org", "TXT"]) == (1, 1)
+
+
 def test_lines_in_all_are_bounded_and_idle_ones_make_room() -> None:
     with two_sinks() as (first, second), Names({}) as names:
         names.zone |= {f"d{n}.example": {"A": [ONE if n % 2 else TWO]} for n in range(8)}
