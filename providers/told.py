@@ -21,6 +21,8 @@ _CODE = re.compile(r"(?:^|[;(:]\s*)([245]\d\d)(?:[ -]+|\Z)")
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}\Z")
 #: what codes stand for when only the enhanced one was told (RFC 3463 2)
 _BASIC = {"2": 250, "4": 451, "5": 550}
+#: the escape, but not an escaped backslash before its letters
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2100
 
 
@@ -118,19 +120,8 @@ def told_in(body: bytes) -> list[Any]:
 
 
 def _loads(body: bytes) -> Any:
-    found = orjson.loads(body)
     # Neither text nor JSON of PostgreSQL holds this character.
-    return _without_nul(found) if rb"\u0000" in body else found
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "")
-    if isinstance(value, list):
-        return [_without_nul(one) for one in value]
-    if isinstance(value, dict):
-        return {name.replace("\0", ""): _without_nul(one) for name, one in value.items()}
-    return value
+    return orjson.loads(_NUL.sub(rb"\1", body) if rb"\u0000" in body else body)
 
 
 def token_of(text: str | None) -> str | None:

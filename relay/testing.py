@@ -8,17 +8,20 @@ skipped with the reason shown, never silently.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
 import pytest
 
+from relay.core.clock import now
 from relay.core.errors import Misconfigured
+from relay.core.event import EventKind
 from relay.core.parts import Parts, take_apart
 from relay.core.provider import (
     Capabilities,
+    NotAuthentic,
     Outcome,
     OutcomeKind,
     Outgoing,
@@ -26,6 +29,9 @@ from relay.core.provider import (
     Provider,
     ProviderProblem,
     Receipt,
+    Report,
+    WebhookAnswer,
+    WebhookRequest,
     WebhookSource,
     refusal,
 )
@@ -40,10 +46,28 @@ RAW = (
 )
 
 
+NOISE = (
+    b"",
+    b"{",
+    b"7",
+    b"[null, 7, {}]",
+    b'{"event": {"a": []}}',
+    b"\xff\x00",
+    b"[" * 2_000,
+    b"[" * 900 + rb'"\u0000"' + b"]" * 900,
+)
+
+
 def outgoing(*addresses: str, sender: str = "ann@example.com", raw: bytes = RAW, **more: Any) -> Outgoing:
     """A mail to these addresses with ids of its own."""
     recipients = tuple(OutgoingRecipient(next(_ids), address, 1) for address in addresses)
     return Outgoing(next(_ids), sender, recipients, raw, **more)
+
+
+def webhook(body: bytes, headers: Mapping[str, str] | None = None) -> WebhookRequest:
+    """A request as it comes to the door now; header names in any case."""
+    lowered = {name.lower(): value for name, value in (headers or {}).items()}
+    return WebhookRequest("POST", "/v1/webhooks/primary/secret", "", lowered, body, now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +135,16 @@ class ProviderContract:
     def arrivals(self) -> Sequence[Arrival]:
         """What has come out at the far end so far."""
         raise pytest.UsageError("a contract needs arrivals()")
+
+    def webhooks(self) -> Sequence[tuple[WebhookRequest, EventKind]]:
+        """For what reports events: requests as the far end makes them now, each with the kind of the one event in it.
+        The first is of a mail whose token is `17.21`, where tokens come back.
+        """
+        return ()
+
+    def forged(self) -> Sequence[WebhookRequest]:
+        """Requests that claim to be the far end's: with another secret, changed, old, without a signature."""
+        return ()
 
     # The cases.
 
@@ -381,7 +415,58 @@ class ProviderContract:
             assert [one.kind for one in receipt] == [OutcomeKind.REJECTED]
             assert not self.arrivals()
 
+    # Events.
+
+    def test_what_the_far_end_tells_is_verified_and_read(self) -> None:
+        self._reports()
+        for request, kind in self._told():
+            (answer, reports), (again, same) = self._ask(request), self._ask(request)
+            assert (answer, again) == (None, None), "an event is no handshake, and comes again"
+            assert [one.kind for one in reports] == [kind]
+            assert same == reports, "a repeat reads the same"
+            assert all(one.at.tzinfo is not None and one.original for one in reports)
+            assert all(one.token or one.ref or one.recipient for one in reports), (
+                "nobody would know whose it is"
+            )
+            assert all(one.token in {None, "17.21"} for one in reports)
+
+    def test_what_is_forged_is_not_believed(self) -> None:
+        self._reports()
+        forged = self.forged()
+        assert forged, "events=True needs forged()"
+        for request in forged:
+            with pytest.raises(NotAuthentic):
+                self._ask(request)
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"7", b"[null, 7, {}]", b'{"event": {"a": []}}', b"\xff\x00", b"[" * 500]
+    )
+    def test_noise_is_read_without_harm(self, body: bytes) -> None:
+        self._reports()
+
+        async def read(provider: Provider) -> Sequence[Report]:
+            assert isinstance(provider, WebhookSource)
+            return provider.read(webhook(body))
+
+        assert {one.kind for one in self._use(self.make(), read)} <= {EventKind.UNKNOWN}
+
     # Tools.
+
+    def _reports(self) -> None:
+        if not self._can().events:
+            pytest.skip("capability: it reports nothing")
+
+    def _told(self) -> Sequence[tuple[WebhookRequest, EventKind]]:
+        told = self.webhooks()
+        assert told, "events=True needs webhooks()"
+        return told
+
+    def _ask(self, request: WebhookRequest) -> tuple[WebhookAnswer | None, Sequence[Report]]:
+        async def ask(provider: Provider) -> tuple[WebhookAnswer | None, Sequence[Report]]:
+            assert isinstance(provider, WebhookSource)
+            return await provider.receive(request), provider.read(request)
+
+        return self._use(self.make(), ask)
 
     def mail(self, *addresses: str, **more: Any) -> Outgoing:
         return outgoing(*addresses, **{"raw": self.raw, **more})

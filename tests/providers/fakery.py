@@ -4,14 +4,19 @@ import asyncio
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import uvicorn
 
 from providers.api import ApiProvider
 from providers.fakes import Fakes
-from providers.fakes.wire import Vendor
-from relay.testing import Arrival, ProviderContract
+from providers.fakes.posting import Hook, Step
+from providers.fakes.wire import Kept, Vendor
+from relay.core.clock import now
+from relay.core.event import EventKind
+from relay.core.provider import WebhookRequest
+from relay.testing import Arrival, ProviderContract, webhook
 
 
 class _Server(uvicorn.Server):
@@ -56,6 +61,45 @@ class FakeServer:
         self._socket.close()
 
 
+_SAID: dict[str, dict[str, Any]] = {
+    "azure": {"senderAddress": "ann@example.com"},
+    "brevo": {"subject": "hello"},
+    "mailersend": {"from": {"email": "ann@example.com"}, "subject": "hello", "tags": ["pillarbox:17.21"]},
+    "mailgun": {"v:pillarbox": ["17.21"]},
+    "mailjet": {"CustomID": "17.21"},
+    "mailtrap": {"from": {"email": "ann@example.com"}, "custom_variables": {"pillarbox": "17.21"}},
+    "postmark": {"From": "ann@example.com", "Metadata": {"pillarbox": "17.21"}},
+    "resend": {
+        "from": "ann@example.com",
+        "subject": "hello",
+        "tags": [{"name": "pillarbox", "value": "17-21"}],
+    },
+    "sendgrid": {"personalizations": [{"custom_args": {"pillarbox": "17.21"}}]},
+    "ses": {"EmailTags": [{"Name": "pillarbox", "Value": "17-21"}]},
+    "sparkpost": {"recipients": [{"metadata": {"pillarbox": "17.21"}}]},
+}
+#: what vendors that sign nothing call with
+LOGIN = {"webhook_user": "vendor", "webhook_password": "s3cret:with colon"}
+_URL = "http://{}127.0.0.1:9/v1/webhooks/primary/secret"
+HOOK = Hook(_URL.format("vendor:s3cret%3Awith%20colon@"))
+WRONG_HOOK = Hook(_URL.format("vendor:wrong@"), secret="whsec_b3RoZXI=")
+
+
+def posted(
+    server: FakeServer,
+    vendor: str,
+    hook: Hook = HOOK,
+    step: Step = Step.DELIVERED,
+    address: str = "jane@example.org",
+) -> WebhookRequest:
+    """What the vendor's fake tells about a mail to Jane."""
+    fake = server.fakes[vendor]
+    fake.here = server.url(vendor)
+    kept = Kept(vendor, "1234", (address,), "17.21", said=_SAID[vendor])
+    (post,) = fake.posts([fake.told(kept, step, now())], hook)
+    return webhook(post.body, {**post.headers, **hook.target()[1]})
+
+
 class FakedContract(ProviderContract):
     """The contract for a provider whose far end is a fake. Subclasses name the kind and its options."""
 
@@ -76,8 +120,31 @@ class FakedContract(ProviderContract):
             "base_url": self.server.url(self.vendor),
             self.key_option: "fake-key",
             **self.options,
+            **self._believing(),
             **more,
         }
+
+    def _believing(self) -> dict[str, str]:
+        if self.vendor not in _SAID:
+            return {}
+        self.fake.here = self.server.url(self.vendor)
+        return self.fake.believed or LOGIN
+
+    def webhooks(self) -> Sequence[tuple[WebhookRequest, EventKind]]:
+        steps = (
+            (Step.DELIVERED, EventKind.DELIVERED),
+            (Step.HARD, EventKind.BOUNCED),
+            (Step.OPENED, EventKind.OPENED),
+        )
+        return [(posted(self.server, self.vendor, step=step), kind) for step, kind in steps]
+
+    def forged(self) -> Sequence[WebhookRequest]:
+        right = posted(self.server, self.vendor)
+        if self.vendor == "ses":
+            wrong = replace(right, body=right.body.replace(b"jane@", b"john@"))
+        else:
+            wrong = posted(self.server, self.vendor, WRONG_HOOK)
+        return [wrong, replace(wrong, headers={}), replace(wrong, body=b"{}", headers={})]
 
     def make(self) -> ApiProvider:
         return self.kind("primary", self.given())

@@ -97,7 +97,7 @@ class TestAzure(FakedContract):
 
     def given(self, **more: Any) -> dict[str, Any]:
         key = base64.b64encode(b"fake-key").decode()
-        return {"base_url": self.server.url("azure"), "access_key": key, **more}
+        return {"base_url": self.server.url("azure"), "access_key": key, **self._believing(), **more}
 
     def secret(self) -> str:
         return base64.b64encode(b"fake-key").decode()

@@ -10,8 +10,8 @@ from relay.core.clock import now
 from relay.core.event import EventKind
 from relay.core.provider import OutcomeKind, Report
 from relay.testing import outgoing
-from tests.providers.fakery import FakeServer
-from tests.providers.webhooks import HOOK, VENDORS, believer, request_of, source
+from tests.providers.fakery import HOOK, FakeServer
+from tests.providers.webhooks import VENDORS, believer, request_of, source
 
 MAIL = (
     b"From: Ann <ann@example.com>\r\nTo: list@example.org\r\nSubject: hello\r\nMIME-Version: 1.0\r\n"

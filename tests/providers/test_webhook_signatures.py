@@ -15,19 +15,14 @@ from mailtrap.webhooks import verify_signature
 from sendgrid.helpers.eventwebhook import EventWebhook
 from svix.webhooks import Webhook
 
-from providers.fakes.posting import Hook, Step
+from providers.fakes.posting import Hook
 from providers.fakes.sns import TOPIC, Sns
-from providers.fakes.wire import Kept
-from relay.core.clock import now
 from relay.core.errors import Misconfigured
 from relay.core.provider import NotAuthentic, Provider, WebhookAnswer, WebhookRequest
-from tests.providers.fakery import FakeServer
+from tests.providers.fakery import HOOK, LOGIN, FakeServer, posted
 from tests.providers.webhooks import (
-    HOOK,
-    LOGIN,
     UNSIGNED,
     VENDORS,
-    WEBHOOK,
     adapter,
     arrived,
     believer,
@@ -39,24 +34,6 @@ from tests.providers.webhooks import (
 SIGNED = tuple(one for one in VENDORS if one not in UNSIGNED)
 #: those whose signature covers the time
 DATED = ("mailgun", "resend", "sendgrid", "ses")
-
-_SAID: dict[str, dict[str, Any]] = {
-    "mailersend": {"from": {"email": "ann@example.com"}, "subject": "hello", "tags": ["pillarbox:17.21"]},
-    "mailgun": {"v:pillarbox": ["17.21"]},
-    "mailtrap": {"from": {"email": "ann@example.com"}, "custom_variables": {"pillarbox": "17.21"}},
-    "resend": {"from": "ann@example.com", "subject": "hello"},
-    "sendgrid": {"personalizations": [{"custom_args": {"pillarbox": "17.21"}}]},
-    "ses": {"EmailTags": [{"Name": "pillarbox", "Value": "17-21"}]},
-}
-
-
-def posted(server: FakeServer, vendor: str, hook: Hook = HOOK) -> WebhookRequest:
-    """A delivery that the vendor's fake tells about."""
-    fake = server.fakes[vendor]
-    fake.here = server.url(vendor)
-    kept = Kept(vendor, "1234", ("jane@example.org",), "17.21", said=_SAID.get(vendor, {}))
-    (post,) = fake.posts([fake.told(kept, Step.DELIVERED, now())], hook)
-    return request_of(post)
 
 
 def refused(provider: Provider, request: WebhookRequest) -> str:
@@ -94,7 +71,7 @@ def test_a_signature_with_another_secret_is_not(fake_server: FakeServer, vendor:
         request = arrived(json.dumps(message).encode())
     else:
         secret = "whsec_b3RoZXI=" if vendor == "resend" else "another"
-        request = posted(fake_server, vendor, Hook(WEBHOOK, secret=secret))
+        request = posted(fake_server, vendor, Hook(HOOK.url, secret=secret))
     assert refused(believer(fake_server, vendor), request)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from providers import registry
-from providers.fakes.posting import Hook, Post
+from providers.fakes.posting import Post
 from relay.core.clock import now
 from relay.core.provider import Provider, Report, WebhookAnswer, WebhookRequest, WebhookSource
 from tests.providers.fakery import FakeServer
@@ -28,8 +28,6 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 VENDORS = tuple(OPTIONS)
 #: those that sign nothing: a user name and a password have to do
 UNSIGNED = ("azure", "brevo", "mailjet", "postmark", "sparkpost")
-LOGIN = {"webhook_user": "vendor", "webhook_password": "s3cret:with colon"}
-WEBHOOK = "http://127.0.0.1:9/v1/webhooks/primary/secret"
 
 
 def adapter(vendor: str, **more: Any) -> Provider:
@@ -74,6 +72,3 @@ def read(vendor: str, body: bytes, **headers: str) -> Sequence[Report]:
     provider = adapter(vendor)
     asyncio.run(provider.aclose())
     return source(provider).read(arrived(body, headers))
-
-
-HOOK = Hook(WEBHOOK)

@@ -1,23 +1,37 @@
 """The `pigeon` provider: each mail flies to a loft, which is a directory. https://pigeon.example/docs/errors"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from providers import outcomes
+from providers import outcomes, signatures
 from providers.options import Options
-from relay.core.provider import Capabilities, Outcome, Outgoing, ProviderProblem, Receipt
+from providers.reporting import Reporting, read_keys
+from providers.told import Told, address_of, token_of
+from relay.core.event import EventKind
+from relay.core.provider import (
+    Capabilities,
+    Outcome,
+    Outgoing,
+    ProviderProblem,
+    Receipt,
+    Report,
+    WebhookRequest,
+)
+
+_KINDS = {"landed": EventKind.DELIVERED, "caught by a falcon": EventKind.BOUNCED, "fed": EventKind.OPENED}
 
 
-class Pigeon:
-    capabilities: ClassVar[Capabilities] = Capabilities(max_bytes=10_000, envelope_sender=False)
+class Pigeon(Reporting):
+    capabilities: ClassVar[Capabilities] = Capabilities(max_bytes=10_000, envelope_sender=False, events=True)
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         read = Options(options)
         self.name = name
         self._loft = Path(read.needed("loft"))
         self._birds = asyncio.Semaphore(read.integer("birds", 3, least=1, most=50))
+        self._keys = read_keys(read)
         self._closed = False
         read.finish()
 
@@ -51,3 +65,17 @@ class Pigeon:
             except OSError:
                 return outcomes.retry("the loft is shut")
         return outcomes.accepted(mail.token, "landed")
+
+    def _verify(self, request: WebhookRequest) -> None:
+        given = request.headers.get("pigeon-signature")
+        self._keys.check(lambda key: signatures.hex_hmac(key, given, request.body))
+
+    def _reports(self, told: Told, request: WebhookRequest) -> Iterable[Report]:
+        yield Report(
+            _KINDS.get(told.word("event"), EventKind.UNKNOWN),
+            told.moment("at") or request.at,
+            token=token_of(told.text("token")),
+            recipient=address_of(told.text("address")),
+            key=told.text("id"),
+            original=told.data,
+        )
