@@ -106,8 +106,8 @@ async def claimed(database: Database, account: int, count: int) -> list[Mail]:
     return found
 
 
-async def account_of(database: Database) -> int:
-    return await database.write(accounts.create_account, "default", senders=["*"])
+async def account_of(database: Database, name: str = "acme") -> int:
+    return await database.write(accounts.create_account, name, senders=["*"])
 
 
 async def tell(
