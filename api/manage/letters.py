@@ -128,8 +128,8 @@ class NewMessage(Asked):
     disable_tracking: bool = False
     track: Track | None = None
     stream: Annotated[
-        Annotated[str, AfterValidator(_stream), described("^[a-z0-9][a-z0-9._-]{0,63}$")] | None,
-        Field(description="The kind of mail; left out: transactional."),
+        Annotated[str, AfterValidator(_stream), described("^transactional$|^bulk$")] | None,
+        Field(description="The kind of mail, also one of the account's own; left out: transactional."),
     ] = None
 
     @model_validator(mode="after")

@@ -87,6 +87,17 @@ HEADERS = {
     "description": "Further header fields; not such as providers take orders from.",
     "examples": [{"X-Order": "145863", "List-Unsubscribe": "<https://example.com/leave>"}],
 }
+STREAM = {
+    "type": "string",
+    "pattern": "^transactional$|^bulk$",
+    "description": "The kind of mail: `transactional`, `bulk` or a stream of the account's own.",
+}
+TRACK = {
+    "type": "object",
+    "properties": {"opens": {"type": "boolean"}, "clicks": {"type": "boolean"}},
+    "additionalProperties": False,
+    "description": "What is tracked, whatever stream and key say.",
+}
 
 
 def _json_text(schema: dict[str, Any], pattern: str) -> dict[str, Any]:
@@ -103,8 +114,9 @@ _METADATA_TEXT = _json_text(
     METADATA, r'^\{(?:"[a-z]{1,20}":(?:"[A-Za-z0-9 ]{0,40}"|[1-9][0-9]{0,8}|true|false|null))?\}$'
 )
 _HEADERS_TEXT = _json_text(HEADERS, r'^\{(?:"X-[A-Z][a-z]{1,20}":"[A-Za-z0-9]{1,40}")?\}$')
+_TRACK_TEXT = _json_text(TRACK, r'^\{(?:"(?:opens|clicks)":(?:true|false))?\}$')
 
-_AS_JSON = {name: {"contentType": "application/json"} for name in ("metadata", "headers")}
+_AS_JSON = {name: {"contentType": "application/json"} for name in ("metadata", "headers", "track")}
 #: how the fields of a form are written that are no plain text
 _ENCODINGS: dict[str, dict[str, Any]] = {
     "multipart/form-data": {
@@ -156,17 +168,8 @@ def _fields() -> dict[str, Any]:
         "text": _text(r"^[^\u0000]+$", None, "The same in plain text, for readers that show no HTML."),
         "metadata": METADATA,
         "headers": HEADERS,
-        "stream": {
-            "type": "string",
-            "pattern": "^transactional$|^bulk$",
-            "description": "The kind of mail: `transactional`, `bulk` or a stream of the account's own.",
-        },
-        "track": {
-            "type": "object",
-            "properties": {"opens": {"type": "boolean"}, "clicks": {"type": "boolean"}},
-            "additionalProperties": False,
-            "description": "What is tracked, whatever stream and key say.",
-        },
+        "stream": STREAM,
+        "track": TRACK,
     }
 
 
@@ -206,7 +209,12 @@ def request_body(settings: AttachmentSettings) -> dict[str, Any]:
     contents = {
         "application/json": as_json,
         "multipart/form-data": {**form, "attachments": attachments},
-        "application/x-www-form-urlencoded": {**form, "metadata": _METADATA_TEXT, "headers": _HEADERS_TEXT},
+        "application/x-www-form-urlencoded": {
+            **form,
+            "metadata": _METADATA_TEXT,
+            "headers": _HEADERS_TEXT,
+            "track": _TRACK_TEXT,
+        },
     }
     return {
         "required": True,
