@@ -12,7 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader, recovery
-from workers import ingest, notify
+from workers import ingest, mailboxes, notify
 
 #: seconds between ticks
 _TICK = 2.0
@@ -25,6 +25,7 @@ async def serve(context: Context) -> None:
     """Tick until `context.stop`. Any number of clocks may run; one of them leads."""
     owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
     database = context.database
+    looking = asyncio.create_task(mailboxes.run(context))
     context.ready()
     while not context.stop.is_set():
         try:
@@ -36,6 +37,9 @@ async def serve(context: Context) -> None:
             facts.fault("clock", error)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(context.stop.wait(), _TICK)
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
     with contextlib.suppress(Unavailable):
         await leader.resign(database, _JOB, owner)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from relay.observe.sparing import Sparing
 from relay.sections import ListenerSettings, SmtpSettings
 from relay.smtp import replies
 from relay.smtp.data import Limits
+from relay.smtp.homecoming import Homecoming
 from relay.throttle import Throttle, block
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Suppressions(Protocol):
 
     async def check(self, account_id: int, address: str) -> None: ...
 
+    async def among(self, account_id: int, addresses: Sequence[str], stream: str = "") -> Collection[str]: ...
+
 
 class Stoppable(Protocol):
     """A connection as the service sees it."""
@@ -77,6 +80,8 @@ class Service:
     #: names of the ways out, one of which a mail may ask for
     providers: frozenset[str]
     limiter: Limiter | None = None
+    #: takes bounces in; None while they are not to come here
+    homecoming: Homecoming | None = None
     sends_per_second: int = 0
     connections: set[Stoppable] = field(default_factory=set)
     #: those that are not admitted: refused and about to end, or not yet known

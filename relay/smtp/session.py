@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from relay.core.clock import now
-from relay.core.errors import Full
+from relay.core.errors import AllSuppressed, Full
 from relay.core.identity import Identity
-from relay.smtp import auth, greeting, login, replies, submission, transaction
-from relay.smtp.data import ChunkReader, DataReader, Reader
+from relay.core.message import Submission
+from relay.core.stream import DEFAULT
+from relay.smtp import auth, greeting, homecoming, login, replies, submission, transaction
+from relay.smtp.data import ChunkReader, DataReader, Limits, Reader
 from relay.smtp.mode import Answer, Mode
 from relay.smtp.service import Listener, Service
 from relay.smtp.submission import Envelope, Trace
@@ -127,19 +129,27 @@ class Session:
         return replies.LINE_TOO_LONG
 
     def data_reader(self) -> DataReader:
-        return DataReader(self.service.limits)
+        return DataReader(self.limits)
+
+    @property
+    def limits(self) -> Limits:
+        """What the mail that is about to arrive must keep within."""
+        home = self.service.homecoming
+        return self.service.limits if self.identity is not None or home is None else home.limits
 
     async def deliver(self, reader: Reader) -> bytes:
         """Hand a received mail in; the reply promises that it is stored."""
         envelope, identity = self.envelope, self.identity
         assert envelope is not None
-        assert identity is not None
         self.chunks = None
         self.reset()
         content = reader.content()
         try:
             if self.service.space.full:
                 raise Full
+            if identity is None:
+                assert self.service.homecoming is not None
+                return await homecoming.deliver(self, self.service.homecoming, envelope, content)
             built = submission.build(
                 identity,
                 envelope,
@@ -148,11 +158,22 @@ class Session:
                 max_hops=self.service.settings.max_hops,
                 providers=self.service.providers,
             )
+            await self._check_stream(built)
             accepted = await self.service.intake.accept(built)
         finally:
             content.tail.close()
         self._idle_commands = 0
         return replies.queued(accepted.id)
+
+    async def _check_stream(self, built: Submission) -> None:
+        """The stream is known only now. Raises `AllSuppressed` when nobody gets mail of it any more.
+
+        Some of several are left in: they were accepted, and the record will say why nothing went to them.
+        """
+        addresses = [one.address for one in built.recipients]
+        stream = built.options.get("stream") or DEFAULT
+        if len(await self.service.suppressions.among(built.account_id, addresses, stream)) == len(addresses):
+            raise AllSuppressed
 
     def reset(self) -> None:
         """Forget the transaction."""

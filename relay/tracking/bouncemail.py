@@ -71,6 +71,11 @@ def read(
 # Whose it is.
 
 
+def is_ours(raw: bytes, *, received_at: datetime, paths: ReturnPaths) -> bool:
+    """Whether the mail bears a good token of ours, wherever it came."""
+    return _home(dsn.take_apart(raw), None, received_at, paths) is not None
+
+
 def _home(mail: Mail, envelope_to: str | None, at: datetime, paths: ReturnPaths) -> Home | None:
     if envelope_to:
         try:
