@@ -7,9 +7,11 @@ in the end set aside; the others of its batch are not held up by it.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from relay.core.clock import now
 from relay.core.errors import Unavailable
@@ -40,6 +42,9 @@ _LEASE = 60.0
 _PAUSES = (5, 30, 120, 600, 1800)
 #: seconds between looks at the inbox that do not depend on any wake-up
 _LOOK = 3.0
+#: seconds that a busy worker waits for more rows than these: most of a batch's cost does not depend on its size
+_LINGER = 0.05
+_WORTHWHILE = 100
 #: reports recorded in one transaction, unless one row has more
 _REPORTS = 1000
 
@@ -58,14 +63,20 @@ def webhook_reader(providers: Callable[[], Mapping[str, Provider]]) -> Reader:
 
     def read(taken: Taken) -> Sequence[Report]:
         provider = providers().get(taken.source)
-        if not isinstance(provider, WebhookSource):
+        # Looking a protocol up costs more than reading an event.
+        if provider is None or not _reports(type(provider)):
             raise Unreadable(f"no provider is called {taken.source!r} now, or it takes no webhooks")
         path = f"/v1/webhooks/{taken.source}"
-        return provider.read(
+        return cast("WebhookSource", provider).read(
             WebhookRequest("POST", path, taken.query, taken.headers, taken.payload, taken.received_at)
         )
 
     return read
+
+
+@functools.cache
+def _reports(kind: type[Provider]) -> bool:
+    return issubclass(kind, WebhookSource)
 
 
 def mail_reader(paths: Callable[[], ReturnPaths | None]) -> Reader:
@@ -162,8 +173,10 @@ class Ingest:
         while not self._stopping:
             self._bell.clear()
             try:
-                while not self._stopping and await self.once():
+                while not self._stopping and (count := await self.once()):
                     pause = 0.5
+                    if count < _WORTHWHILE:
+                        await asyncio.sleep(_LINGER)
             except Unavailable:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 10.0)
@@ -175,11 +188,11 @@ class Ingest:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._bell.wait(), _LOOK)
 
-    async def once(self) -> bool:
-        """Take one batch and see it through; False when nothing was due."""
+    async def once(self) -> int:
+        """Take one batch and see it through; returns how many rows were due, up to a batch's size."""
         due = await self._database.read(inbox.due, limit=_BATCH, now=now())
         if not due:
-            return False
+            return 0
         taken = await self._database.write(inbox.take, _chosen(due), now=now(), lease=_LEASE)
         read, failed = await asyncio.to_thread(self._read, taken)
         for batch in _batches(read):
@@ -187,7 +200,7 @@ class Ingest:
         if failed:
             rows = [self._back(one) for one in failed]
             await self._database.write(inbox.put_back, rows)
-        return True
+        return len(due)
 
     def _read(self, taken: Sequence[Taken]) -> tuple[list[Read], list[_Failed]]:
         read: list[Read] = []

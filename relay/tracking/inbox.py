@@ -22,6 +22,8 @@ __all__ = ["Inbox", "InboxKind", "decode_reports", "encode_reports"]
 _GROUP_BYTES = 8 * 1024 * 1024
 #: seconds that a busy door waits for company before a commit
 _LINGER = 0.002
+#: seconds between two wake-ups of a busy door: one is enough for all that is there
+_QUIET = 0.05
 
 
 class Inbox:
@@ -30,6 +32,8 @@ class Inbox:
     def __init__(self, database: Database, queue: Queue) -> None:
         self._database = database
         self._queue = queue
+        self._waking: asyncio.TimerHandle | None = None
+        self._more = False
         self._writer: GroupWriter[Told, None] = GroupWriter(
             self._commit,
             limit=500,
@@ -69,8 +73,21 @@ class Inbox:
     async def close(self) -> None:
         """Wait for commits in flight."""
         await self._writer.join()
+        if self._waking is not None:
+            self._waking.cancel()
+            self._wake_again()
 
     async def _commit(self, group: Sequence[Told]) -> Sequence[None]:
         await self._database.write(inbox.put, group)
-        self._queue.deliver(Lane.EVENTS, ())
+        if self._waking is None:
+            self._queue.deliver(Lane.EVENTS, ())
+            self._waking = asyncio.get_running_loop().call_later(_QUIET, self._wake_again)
+        else:
+            self._more = True
         return [None] * len(group)
+
+    def _wake_again(self) -> None:
+        self._waking = None
+        if self._more:
+            self._more = False
+            self._queue.deliver(Lane.EVENTS, ())
