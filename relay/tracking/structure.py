@@ -57,7 +57,8 @@ class HtmlPart:
         """The part with this text, in the encoding that it had. Raises `Untouchable` for lines grown too long."""
         data = text.encode(self._codec)
         if self.encoding in _IDENTITY:
-            if any(len(line) > _MAX_LINE for line in data.split(b"\r\n")):
+            # Whoever wrote longer ones has found a way that carries them.
+            if _longest(data) > max(_MAX_LINE, _longest(body[self.start : self.end])):
                 raise Untouchable("its lines would become too long")
             return data
         encoded = mime.base64_lines(data) if self.encoding == "base64" else quoted_printable(data)
@@ -155,6 +156,10 @@ class _Walk:
         if 0 <= opened <= end:
             # Without its closing line the last part goes to the end, as readers take it.
             yield opened, end
+
+
+def _longest(data: bytes) -> int:
+    return max(map(len, data.split(b"\r\n")))
 
 
 def _decoded(data: bytes, encoding: str) -> bytes:

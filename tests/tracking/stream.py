@@ -25,6 +25,7 @@ PROVIDER = "vendor"
 #: for addresses that no earlier scene has had suppressed
 _NUMBERS = itertools.count()
 START = datetime(2026, 1, 2, tzinfo=UTC)
+_LATER = datetime(2060, 1, 1, tzinfo=UTC)
 HARD = Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER)
 SOFT = Bounce(BounceClass.SOFT, BounceReason.MAILBOX_FULL)
 
@@ -74,7 +75,7 @@ class Mail:
             fact.at,
             "250 ok",
             PROVIDER,
-            due_at=fact.at + timedelta(seconds=30) if fact.settled is State.QUEUED else None,
+            due_at=_LATER if fact.settled is State.QUEUED else None,
             ref=self.ref,
             ref_key=ref_key(PROVIDER, self.ref),
             bounce=fact.bounce,
