@@ -183,10 +183,9 @@ class ProviderContract:
         self._send(provider, [self.mail(self.good, raw=raw)])
         (arrival,) = self.arrivals()
         seen = arrival.parts or take_apart(arrival.raw)
-        both = [self.good, "john@example.org"] if provider.capabilities.shows_all_recipients else [self.good]
-        copies = ["bob@example.com"] if provider.capabilities.shows_all_recipients else []
-        assert [box.address for box in seen.to] == both
-        assert [box.address for box in seen.cc] == copies
+        all_ = [self.good, "john@example.org", "bob@example.com"]
+        seen_too = all_ if provider.capabilities.shows_all_recipients else [self.good]
+        assert [box.address for box in (*seen.to, *seen.cc)] == seen_too
         assert arrival.recipients == (self.good,)
 
     def test_a_mail_beyond_the_limit_is_refused_without_a_call(self) -> None:
