@@ -320,6 +320,7 @@ def router(services: Services) -> APIRouter:
         status=202,
         asks=ReplayForms,
         query=Whose,
+        refuses=(409,),
     )
     add(routes, "GET", f"{one}/notices", calls.notices, "List notices", tag=tag, query=Notices)
     add(routes, "GET", f"{one}/attempts", calls.attempts, "List attempts", tag=tag, query=Attempts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.core import notice
 from relay.core.clock import now
-from relay.core.errors import Refused
+from relay.core.errors import Conflict, Refused
 from relay.core.ids import new_id
 from relay.core.notice import KINDS, EndpointState
 from relay.notices import secrets
@@ -161,7 +161,7 @@ class Endpoints:
     async def _enabled(self, account_id: int | None, endpoint_id: int) -> dict[str, Any]:
         row = await self._database.read(endpoints.get, account_id, endpoint_id)
         if row["state"] != EndpointState.ENABLED:
-            raise Refused("The endpoint is disabled; enable it first.")
+            raise Conflict("The endpoint is disabled; enable it first.")
         return row
 
     async def _check(self, url: str) -> None:

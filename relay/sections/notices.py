@@ -12,6 +12,17 @@ from relay.sections.engine import RetrySettings
 _DAY = 24 * 3600.0
 
 
+class NoticeRetrySettings(RetrySettings):
+    """When a webhook that failed is tried again; the defaults are those of Standard Webhooks."""
+
+    #: seconds between tries; the last one repeats
+    delays: tuple[Seconds, ...] = tuple(STANDARD.delays)
+    #: seconds after which a notice is given up
+    give_up_after: Seconds = STANDARD.give_up_after
+    #: share of a delay by which it may be longer or shorter
+    jitter: float = Field(default=STANDARD.jitter, ge=0, lt=1)
+
+
 class NoticeSettings(Section):
     """Webhooks to customers."""
 
@@ -25,13 +36,11 @@ class NoticeSettings(Section):
     ca_file: Path | None = None
     #: seconds for one try, from looking up the name to the end of the answer
     timeout: float = Field(default=10, gt=0, le=60)
-    #: tries at one time in one worker process: to one endpoint, and to all
+    #: calls of one endpoint at one time in one worker process
     concurrency: int = Field(default=10, ge=1, le=100)
+    #: calls of all endpoints at one time in one worker process
     max_concurrency: int = Field(default=200, ge=1)
-    #: when a failed notice is tried again; the defaults are those of Standard Webhooks
-    retry: RetrySettings = RetrySettings(
-        delays=tuple(STANDARD.delays), give_up_after=STANDARD.give_up_after, jitter=STANDARD.jitter
-    )
+    retry: NoticeRetrySettings = NoticeRetrySettings()
     #: seconds without one success after which an endpoint is disabled
     disable_after: Seconds = 3 * _DAY
     #: days for which notices and attempts are kept

@@ -204,4 +204,4 @@ def test_what_is_no_replay_is_refused(ask, manager):
     assert ask(manager, "POST", f"{one}/replay", {"notice_id": "9999"})[0] == 404
     ask(manager, "PATCH", one, {"enabled": False})
     status, refused = ask(manager, "POST", f"{one}/replay", {"failed": True})
-    assert (status, refused["message"]) == (400, "The endpoint is disabled; enable it first.")
+    assert (status, refused["message"]) == (409, "The endpoint is disabled; enable it first.")
