@@ -22,7 +22,7 @@ class Smtp:
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name = name
         self._options = read_options(options)
-        self._pool = Pool(self._options)
+        self._pool = Pool(self._options, ahead=True)
 
     def __repr__(self) -> str:
         return f"Smtp({self.name!r}, {self._options.host}:{self._options.port})"

@@ -39,6 +39,14 @@ class Conversation(Protocol):
         ...
 
 
+class Following(Conversation, Protocol):
+    """A conversation whose first commands were sent behind the end of the mail before it."""
+
+    def taken_up(self, line: "Line") -> bool:
+        """The replies from now on are for it; False when nobody wants them any more."""
+        ...
+
+
 class Line(asyncio.Protocol):
     """A signed-in connection. `on_free` is called when it can take the next mail, `on_lost` when it never will."""
 
@@ -66,6 +74,12 @@ class Line(asyncio.Protocol):
         self.closed = False
         self.gone: asyncio.Future[None] = loop.create_future()
         self._talk: Conversation | None = None
+        self._next: Following | None = None
+        #: octets of commands behind a body, and the wait for their replies
+        self._behind = 0
+        self._behind_timeout = 0.0
+        #: replies will come that are nobody's: no use for another mail
+        self._spoilt = False
         self._partial = b""
         self._continued: list[bytes] = []
         self._rest: memoryview | None = None
@@ -97,15 +111,42 @@ class Line(asyncio.Protocol):
         self._rest = memoryview(body)
         self._pour_on()
 
+    def pour_with(self, body: bytes, timeout: float, after: Following, commands: bytes, later: float) -> None:
+        """As `pour`, with the first commands of the mail after it (RFC 2920 3.1); `later` is their timeout."""
+        self._next = after
+        self.used += 1
+        self._behind = len(commands)
+        self._behind_timeout = later
+        self.pour(body + commands, timeout)
+
+    def has_taken_up(self, talk: Following) -> bool:
+        return self._next is not talk
+
+    def take_back(self) -> None:
+        """The mail behind the one under way goes elsewhere. This line ends with what it has begun."""
+        self._next = None
+        self._spoilt = True
+
     @property
     def flushed(self) -> bool:
-        """Everything written has left this process, and so may have arrived."""
-        return self._rest is None and not self._paused
+        """The whole mail has left this process, and so may have arrived."""
+        if self._rest is not None:
+            return False
+        return not self._paused or self._transport.get_write_buffer_size() <= self._behind
 
     def done(self) -> None:
-        """The conversation is over; replies after this are nobody's."""
-        self._talk = None
-        self._deadline = None
+        """The conversation is over; replies after this are the next one's, or else nobody's."""
+        self._talk = self._next
+        self._next = None
+        self._behind = 0
+        if self._talk is None:
+            self._deadline = None
+            return
+        self._timeout = self._behind_timeout
+        self._await()
+        if not self._talk.taken_up(self):
+            self._talk = None
+            self._spoilt = True
 
     def out_of_step(self) -> None:
         """The last reply cannot be the answer to what was asked."""
@@ -146,7 +187,7 @@ class Line(asyncio.Protocol):
         if len(self._partial) > _LONGEST_LINE:
             self._break("the server's reply is too long")
         elif self._talk is None:
-            if self._partial or began_with is None:
+            if self._partial or began_with is None or self._spoilt:
                 self._hang_up()
             elif not self.closed:
                 self._on_free(self)
@@ -208,10 +249,11 @@ class Line(asyncio.Protocol):
         self._transport.abort()
 
     def _tell(self, why: str) -> None:
-        talk = self._talk
-        if talk is not None:
-            talk.broken(self, why)
-            self._talk = None
+        talk, self._talk = self._talk, None
+        after, self._next = self._next, None
+        for one in (talk, after):
+            if one is not None:
+                one.broken(self, why)
 
     # One timer is kept through many mails: deadlines move later, and the timer is set anew when it rings early.
 

@@ -18,6 +18,8 @@ from relay.core.reply import Reply
 
 #: seconds without new lines after a server let us have some but not more
 _CONTENT = 30.0
+#: seconds after which a mail no longer waits behind another one
+_HELD_UP = 1.0
 
 _CLOSING = Outcome(OutcomeKind.RETRY, Reply(451, "4.3.2", "the provider is being shut down"))
 
@@ -33,8 +35,12 @@ class Opener(Protocol):
 class Pool:
     """Bounded by `max_connections`; first come, first served."""
 
-    def __init__(self, options: SmtpOptions, dialler: Opener | None = None) -> None:
+    def __init__(self, options: SmtpOptions, dialler: Opener | None = None, *, ahead: bool = False) -> None:
+        """`ahead` opens a waiting mail behind the end of the one before it, which saves half of its round trips."""
         self._options = options
+        self._ahead = self._after if ahead else None
+        self._followed: dict[Line, tuple[float, Transaction]] = {}
+        self._watch: asyncio.TimerHandle | None = None
         self._dialler = dialler or Dialler(options)
         self._lines: set[Line] = set()
         self._idle: list[Line] = []  # the one used last is taken first, so that spare ones grow old
@@ -55,6 +61,7 @@ class Pool:
             command_timeout=self._options.command_timeout,
             data_timeout=self._options.data_timeout,
             again=self._again,
+            ahead=self._ahead,
         )
         self._in_flight += 1
         try:
@@ -79,8 +86,9 @@ class Pool:
             await self._settled.wait()
         for task in self._dialling:
             task.cancel()
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for timer in (self._sweep, self._watch):
+            if timer is not None:
+                timer.cancel()
         for line in tuple(self._lines):
             line.quit()
         await asyncio.gather(*(line.gone for line in self._lines), *self._dialling, return_exceptions=True)
@@ -106,6 +114,37 @@ class Pool:
                 self._idle.append(line)
             return True
         return False
+
+    def _after(self, line: Line) -> Transaction | None:
+        """The mail to open behind the end of the one that this line is about to send."""
+        if not self._waiting or line.used >= self._options.max_messages_per_connection:
+            return None
+        following = self._waiting.popleft()
+        loop = asyncio.get_running_loop()
+        self._followed[line] = loop.time(), following
+        if self._watch is None:
+            self._watch = loop.call_later(_HELD_UP, self._free_followers)
+        return following
+
+    def _free_followers(self) -> None:
+        """A mail behind one whose end the server does not answer goes by another line."""
+        self._watch = None
+        loop = asyncio.get_running_loop()
+        freed = False
+        for line, (since, following) in tuple(self._followed.items()):
+            if line.closed or following.receipt.done() or line.has_taken_up(following):
+                del self._followed[line]
+            elif since + _HELD_UP <= loop.time():
+                del self._followed[line]
+                line.take_back()
+                self._waiting.appendleft(following)
+                freed = True
+        if self._followed:
+            self._watch = loop.call_later(_HELD_UP, self._free_followers)
+        if freed:
+            while self._waiting and self._idle:
+                self._start(self._waiting.popleft())
+            self._grow()
 
     def _free(self, line: Line) -> None:
         if line.used >= self._options.max_messages_per_connection:

@@ -14,17 +14,22 @@ from providers.smtp.replies import Phase, judge, reference, reply_of, too_fast
 from relay.core.provider import Outcome, OutcomeKind, Outgoing, Receipt
 from relay.core.reply import Reply
 
+#: octets of a mail that goes out in one write together with the commands behind it
+_SMALL = 64 * 1024
+
 
 class Transaction:
     """A mail looking for a line. `receipt` is done when every recipient has an outcome.
 
     `again` is called, at most once, when a kept line turned out to be dead before it had answered anything: the
-    mail then wants another line.
+    mail then wants another line. `ahead` says which mail may open behind the end of this one, if any.
     """
 
     __slots__ = (
         "_again",
+        "_ahead",
         "_asked",
+        "_behind",
         "_body_sent",
         "_command_timeout",
         "_commands",
@@ -47,26 +52,39 @@ class Transaction:
         command_timeout: float,
         data_timeout: float,
         again: Callable[["Transaction"], None],
+        ahead: "Callable[[Line], Transaction | None] | None" = None,
     ) -> None:
         self.mail = mail
         self.receipt = receipt
         self._command_timeout = command_timeout
         self._data_timeout = data_timeout
         self._again = again
+        self._ahead = ahead
         self._retried = False
+        self._behind = False
         self._line: Line | None = None
         self._outcomes: list[Outcome | None] = [None] * len(mail.recipients)
 
     def start(self, line: Line) -> bool:
         """Begin on this line; False when there was nothing to say on it, and the mail is settled or given up."""
-        if self.receipt.done():
+        opening = self.opening(line)
+        if opening is None:
             return False
+        self._line = line
+        line.begin(self)
+        line.write(opening, self._command_timeout)
+        return True
+
+    def opening(self, line: Line) -> bytes | None:
+        """What is said first on this line; None when there is nothing to say, and the mail is settled or given up."""
+        if self.receipt.done():
+            return None
         mail = self.mail
         self._outcomes = [None] * len(mail.recipients)
         impossible = commands.impossible(mail, line.offers)
         if impossible is not None:
             self.settle(impossible)
-            return False
+            return None
         self._asked: list[int] = []  # recipients named to the server, by their place in the mail
         said = [commands.mail_from(mail, line.offers)]
         for place, recipient in enumerate(mail.recipients):
@@ -78,20 +96,24 @@ class Transaction:
                 self._outcomes[place] = refused
         if not self._asked:
             self._finish(None)
-            return False
+            return None
         said.append(b"DATA\r\n")
         self._commands = said
         self._taken: list[int] = []  # recipients the server has taken, by their place in the mail
         self._body_sent = False
         self._heard = False
         self._step = -1 if line.dirty else 0
-        self._line = line
         line.dirty = False
-        line.begin(self)
         opening = b"".join(said) if line.offers.pipelining else said[0]
         if self._step < 0:
             opening = b"RSET\r\n" + opening if line.offers.pipelining else b"RSET\r\n"
-        line.write(opening, self._command_timeout)
+        return opening
+
+    def taken_up(self, line: Line) -> bool:
+        """The mail before this one is over, and the replies to what was said behind it come now."""
+        if self.receipt.done():
+            return False
+        self._line, self._behind = line, True
         return True
 
     def settle(self, outcome: Outcome) -> None:
@@ -146,6 +168,10 @@ class Transaction:
             self._next(line)
         elif code < 400:
             line.out_of_step()
+        elif code == 503 and self._behind and self._ask_again(line):
+            # "Nested MAIL": the server has not put the mail before this one, which it refused, behind it.
+            line.done()
+            line.abort()
         else:
             outcome = judge(Phase.MAIL, reply_of(code, text))
             for place in self._asked:
@@ -171,7 +197,7 @@ class Transaction:
         if 300 <= code < 400:
             if self._taken:
                 self._body_sent = True
-                line.pour(commands.stuffed(self.mail.raw), self._data_timeout)
+                self._pour(line)
             else:
                 # Pipelined, and the server asks for data although it has no recipient: an empty mail to nobody.
                 line.write(b".\r\n", self._command_timeout)
@@ -180,6 +206,17 @@ class Transaction:
         else:
             line.dirty = True
             self._finish(judge(Phase.DATA, reply_of(code, text)))
+
+    def _pour(self, line: Line) -> None:
+        """Send the mail, and with its end what opens the next one: RFC 2920 3.1 lets a body begin a group."""
+        body = commands.stuffed(self.mail.raw)
+        if self._ahead is not None and len(body) <= _SMALL and line.offers.pipelining:
+            after = self._ahead(line)
+            opening = after.opening(line) if after is not None else None
+            if after is not None and opening is not None:
+                line.pour_with(body, self._data_timeout, after, opening, self._command_timeout)
+                return
+        line.pour(body, self._data_timeout)
 
     def _end_replied(self, line: Line, code: int, text: bytes) -> None:
         if code < 300:

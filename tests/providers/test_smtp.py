@@ -64,6 +64,52 @@ def test_mails_share_a_connection_and_the_envelope_is_one_packet() -> None:
         assert sink.bursts[0] == ["EHLO mx.test"]
 
 
+async def crowd_of(office: Smtp, *addresses: str) -> list[OutcomeKind]:
+    receipts = await asyncio.gather(*(office.send([outgoing(address)]) for address in addresses))
+    return [receipt[0].kind for (receipt,) in receipts]
+
+
+def test_a_mail_that_waits_opens_with_the_end_of_the_one_before() -> None:
+    addresses = [f"r{n}@b.c" for n in range(5)]
+    with Sink() as sink:
+        assert use(sink, lambda office: crowd_of(office, *addresses), max_connections=1) == [ACCEPTED] * 5
+        assert [mail.recipients for mail in sink.mails] == [(address,) for address in addresses]
+        assert all(mail.raw == RAW for mail in sink.mails)
+        assert sink.connections == 1
+
+
+def test_a_refused_mail_does_not_harm_the_one_behind_it() -> None:
+    addresses = ["r@b.c", "spam@b.c", "s@b.c", "refuse@b.c", "t@b.c", "later@b.c", "u@b.c"]
+    with Sink() as sink:
+        assert use(sink, lambda office: crowd_of(office, *addresses), max_connections=1) == [
+            ACCEPTED, REJECTED, ACCEPTED, REJECTED, ACCEPTED, RETRY, ACCEPTED
+        ]  # fmt: skip
+        assert [mail.recipients[0][0] for mail in sink.mails] == ["r", "s", "t", "u"]
+
+
+@pytest.mark.parametrize("fault", [Fault.CLOSE_AFTER_DATA, Fault.BUSY_AFTER_DATA, Fault.GARBAGE_AFTER_DATA])
+def test_when_the_line_is_lost_at_a_mails_end_the_one_behind_it_goes_by_another(fault: Fault) -> None:
+    with Sink() as sink:
+        sink.misbehave(fault, times=1)
+        outcomes = use(sink, lambda office: crowd_of(office, "a@b.c", "d@e.f"), max_connections=1)
+        assert outcomes == [RETRY if fault is Fault.BUSY_AFTER_DATA else AMBIGUOUS, ACCEPTED]
+        assert [mail.recipients for mail in sink.mails][-1] == ("d@e.f",)
+
+
+def test_a_mail_is_not_held_up_by_one_whose_end_the_server_does_not_answer() -> None:
+    async def three(office: Smtp) -> list[OutcomeKind]:
+        first, *others = [asyncio.create_task(office.send([outgoing(f"r{n}@b.c")])) for n in range(3)]
+        # One of them has opened behind the first.
+        receipts = await asyncio.gather(*others)
+        assert not first.done()
+        return [receipt[0].kind for (receipt,) in [*receipts, await first]]
+
+    with Sink() as sink:
+        sink.misbehave(Fault.HANG_AFTER_DATA, times=1)
+        outcomes = use(sink, three, max_connections=2, data_timeout=4)
+        assert outcomes == [ACCEPTED, ACCEPTED, AMBIGUOUS]
+
+
 def test_without_pipelining_every_command_waits_for_its_reply() -> None:
     with Sink(extensions=STEP_BY_STEP) as sink:
         send(sink, outgoing("a@b.c"))
