@@ -83,8 +83,9 @@ def build(context: Context) -> ASGIApp:
     app.include_router(track.router(visits))
     app.include_router(docs.router())
     # The last one: its path could be taken for many others.
-    app.include_router(webhooks.router(services, vendors, inbox))
-    return Border(calls.direct(app), max_request=services.settings.max_request)
+    told = webhooks.Webhooks(vendors, inbox, most=context.settings.ingest.max_webhook)
+    app.include_router(webhooks.router(told))
+    return Border(told.direct(calls.direct(app)), max_request=services.settings.max_request)
 
 
 async def serve(context: Context) -> None:
