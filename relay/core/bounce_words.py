@@ -51,6 +51,8 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
                 r")?(?:too )?full"
             ),
             r"full mailbox",
+            r"(?:user|mail ?box|recipient|account) has too many (?:\w+ )?(?:message|mail)",
+            r"zu ?viele (?:e-?)?mails",
             r"mail ?box (?:space|size|storage|exceeds)",
             r"mail ?box (?:\S+ ){0,3}limit",
             r"insufficient (?:\w+ ){0,2}(?:disk|storage|system storage|space|quota)",
@@ -84,6 +86,7 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
             r"(?:message|mail|data)[ -]?size (?:\w+ ){0,3}(?:exceed|limit|too)",
             r"exceed\w* (?:\w+ ){0,5}(?:message|mail)[ -]?size",
             r"exceeds (?:\w+ ){0,4}size limit",
+            r"\bsize limit\b",
             r"(?:max|maximum|maximal)\w* (?:message|mail|allowed) size",
             r"too big for",
             r"message (?:\w+ ){0,3}exceeds (?:\w+ ){0,4}(?:limit|maximum|fixed)",
@@ -118,7 +121,7 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
                 r"(?:ip|address|host|server|network|domain)\b.{0,40}\b(?:is|was|has been|"
                 r"are) (?:\w+ )?(?:block|ban|listed|refused)"
             ),
-            r"blocked (?:by|using|for|because of|due to)",
+            r"blocked (?:by|using|for|because of|due to)(?!.{0,30}(?:spam|virus|content))",
             r"(?<!not )listed (?:in|on|at|by) ",
             r"you are (?:not allowed|blocked|banned)",
             r"banned send",
@@ -257,6 +260,7 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
                 r"(?:disabled|inactive|deactivated|suspended|closed|expired) (?:or \w+ )?(?:account|"
                 r"mail ?box|user|recipient|e-?mail)"
             ),
+            r"no longer (?:valid|exists?|in use|accept)",
             (
                 r"no longer (?:\w+ ){0,3}(?:employed|work|with (?:us|the|this)|at this|an? "
                 r"(?:employee|valid|user))"
@@ -453,7 +457,7 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
             r"wasn't able to establish",
             r"(?:could not|cannot|can't|unable to) (?:be )?(?:reach|contact|resolve|find|look ?up)",
             r"server unavailable",
-            r"service (?:not available|unavailable)",
+            r"service (?:not available|(?:currently )?unavailable)",
             r"unavailable or busy",
             r"dns (?:error|fail|lookup)",
             r"name ?server",

@@ -184,7 +184,10 @@ def _of_text(mail: Mail, home: Home, at: datetime) -> Report:
     bounce = classify(reply, status=status or None) if reply else Bounce(BounceClass.SOFT)
     if bounce.reason is BounceReason.OTHER:
         # What a server is quoted with is closer to the matter than what is said around it.
-        bounce = classify(reply, f"{text} {subject}", status=status or None)
+        bounce = classify(reply, text, status=status or None)
+    if bounce.reason is BounceReason.OTHER and bounce.kind is BounceClass.SOFT:
+        # Last, and only the part that is the server's: the rest is our own subject, which may say anything.
+        bounce = classify(reply, words.said_in(subject), status=status or None)
     return _report(
         mail, EventKind.BOUNCED, home, at, recipient=recipient, reply=reply, bounce=bounce, status=status
     )

@@ -24,6 +24,8 @@ FROM_SERVER = (
 #: what bounces say of themselves
 FAILED = (
     r"undeliver",
+    r"(?:mail|delivery) warning",
+    r"not yet been delivered",
     r"not (?:be )?(?:deliver|sent)",
     r"un(?:able|successful) (?:to )?deliver",
     r"returned (?:mail|e-?mail|to sender)",
@@ -140,7 +142,8 @@ DELAYED = (
     ),
     r"will (?:continue|keep|be) (?:to (?:be )?)?(?:try|retr|attempt|trying|made)",
     r"(?:attempts|tries) will (?:continue|be made)",
-    r"not (?:yet )?been delivered",
+    r"not yet been delivered",
+    r"postponed",
     r"delivery attempts will",
     r"no (?:action|need) (?:is |to )?(?:required|resend)",
     r"you (?:do|need) not (?:need to )?resend",
@@ -151,12 +154,12 @@ DELAYED = (
 
 #: and that it does not
 GIVEN_UP = (
-    r"permanent",
-    r"giv(?:en|ing) up",
+    r"permanent(?:ly)? (?:fatal )?(?:error|fail)",
+    r"(?:'ve|have|has|am|is) giv(?:en|ing) up",
+    r"giving up on",
     r"gave up",
     r"will not (?:re)?try",
-    r"returned to you",
-    r"has failed",
+    r"delivery (?:attempt )?(?:has )?failed",
     r"not going to try",
 )
 

@@ -38,7 +38,7 @@ _GIVEN_UP = _any(phrases.GIVEN_UP)
 #: where a bounce's own words end and what it returns begins
 _ORIGINAL = re.compile(
     r"^[ \t>*|#=_-]*(?:(?:-+ *)?(?:" + "|".join(phrases.ORIGINAL) + r")\b.*"
-    r"|(?:received|return-path|message-id|mime-version|content-type|x-\w[\w-]*): .*)$",
+    r"|(?:received|return-path|mime-version|content-type|x-\w[\w-]*): .*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,2}\.\d{1,3})(?![\d.]*\d)")
@@ -59,7 +59,9 @@ def kind_of(mail: Mail) -> Kind:
     if any(
         "disposition-notification" in one for one in (*mail.types, mail.parameters.get("report-type", ""))
     ):
-        return Kind.ANSWER
+        # A filter's refusal after delivery looks like a receipt (RFC 5429 2.2).
+        refused = "automatically rejected" in headers.text("subject").lower()
+        return Kind.BOUNCE if refused else Kind.ANSWER
     if mail.statuses and dsn.recipients([block for one in mail.statuses for block in dsn.blocks(one)])[1]:
         return Kind.REPORT
     if headers.has("x-failed-recipients"):
@@ -125,6 +127,16 @@ def reply_in(text: str, status: str) -> Reply | None:
         reply = parse_reply(int(found[1]), " ".join(words.split()))
         return Reply(reply.code, found[2] or reply.enhanced or status or None, reply.text)
     return None
+
+
+def said_in(subject: str) -> str:
+    """What a bounce's subject says itself, as far as it can be told from the subject of the mail it is about."""
+    said = (
+        subject.partition(":")[2]
+        if subject.lower().startswith("delivery failure:")
+        else subject.partition(":")[0]
+    )
+    return "" if "[" in said else said
 
 
 def recipient_in(mail: Mail, text: str) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import textwrap
-import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
@@ -507,12 +506,9 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
 def test_bombs_do_not_go_off(bomb):
     tracemalloc.start()
-    began = time.process_time()
     try:
         read(bomb, to=HOME)
         read(bomb, to=None)
-        # Seconds by the hundred, were anything here quadratic.
-        assert time.process_time() - began < 20
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
         tracemalloc.stop()
