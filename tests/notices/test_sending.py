@@ -13,10 +13,13 @@ import structlog
 from standardwebhooks.webhooks import WebhookVerificationError
 from svix.webhooks import Webhook as SvixWebhook
 
+from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.notice import MAX_PAYLOAD
+from relay.core.provider import Report
 from relay.notices.post import Post
 from relay.store import notices, outbox, search
+from relay.store.reports import Line, apply
 from tests.notices.receiver import Call, Receiver, Told
 from tests.notices.scene import Scene, play
 
@@ -116,6 +119,7 @@ def test_a_receiver_that_is_down_for_hours_is_told_everything_in_order(database_
             for message in sent:
                 kinds = [call.kind for call in there.taken if call.message == str(message)]
                 assert kinds == ["email.accepted", "email.deferred", "email.sent"]
+            assert len(there.taken) == len(there.ids()) == 3 * len(sent)
             row = await s.endpoint(endpoint)
             assert (row["failures"], row["failing_since"], row["paused_until"]) == (0, None, None)
 
@@ -387,6 +391,34 @@ def test_filters_say_what_an_endpoint_hears(database_url: str) -> None:
             assert len(streams.taken) == 2
             assert {call.json["data"]["tag"] for call in tags.taken} == {"a", "b"}
             assert len(tags.taken) == 4
+
+    play(database_url, scene)
+
+
+def test_what_providers_and_readers_report_is_told(database_url: str) -> None:
+    async def scene(s: Scene) -> None:
+        with Receiver() as there:
+            await s.listen(there.url)
+            message = await s.mail("ada@example.net")
+            await s.settle(message, EventKind.SENT)
+            at = datetime.now(UTC)
+            bounce = Bounce(BounceClass.SOFT, BounceReason.MAILBOX_FULL)
+            reports = (
+                Report(EventKind.DELIVERED, at, token=str(message), recipient="ada@example.net"),
+                Report(EventKind.CLICKED, at, token=str(message), detail={"url": "https://shop.example/"}),
+                Report(EventKind.BOUNCED, at, token=str(message), bounce=bounce),
+                # The first one again: what is told twice to us is told once to others.
+                Report(EventKind.DELIVERED, at, token=str(message), recipient="ada@example.net"),
+            )
+            for report in reports:
+                await s.database.write(apply, [Line("office", report)])
+            await s.work()
+            told = [(call.kind, call.json["data"]) for call in there.taken][2:]
+            assert [kind for kind, _ in told] == ["email.delivered", "email.clicked", "email.bounced"]
+            assert [data["status"] for _, data in told] == ["DELIVERED", "OPENED", "BOUNCED"]
+            assert {data["recipient"] for _, data in told} == {"ada@example.net"}
+            assert told[1][1]["url"] == "https://shop.example/"
+            assert told[2][1]["bounce"] == {"class": "soft", "reason": "mailbox_full"}
 
     play(database_url, scene)
 
