@@ -18,7 +18,7 @@ _SPAM = Bounce(BounceClass.BLOCK, BounceReason.SPAM)
 _STATUSES: dict[str, tuple[EventKind, Bounce | None]] = {
     "delivered": (EventKind.DELIVERED, None),
     "expanded": (EventKind.SENT, None),  # to the members of a group, whose reports follow
-    "bounced": (EventKind.BOUNCED, Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER)),
+    "bounced": (EventKind.BOUNCED, Bounce(BounceClass.HARD)),
     "failed": (EventKind.BOUNCED, Bounce(BounceClass.SOFT)),
     "filteredspam": (EventKind.BOUNCED, _SPAM),
     "quarantined": (EventKind.BOUNCED, _SPAM),

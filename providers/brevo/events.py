@@ -28,7 +28,7 @@ _KINDS = {
     "unsubscribed": EventKind.UNSUBSCRIBED,
 }
 _BOUNCES = {
-    "hard_bounce": Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
+    "hard_bounce": Bounce(BounceClass.HARD),
     "invalid_email": Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
     "soft_bounce": Bounce(BounceClass.SOFT),
     "blocked": Bounce(BounceClass.SOFT, BounceReason.SUPPRESSED),

@@ -7,7 +7,7 @@ import orjson
 from providers import signatures
 from providers.reporting import Keys, details
 from providers.told import Told, address_of, reply_of, token_of
-from relay.core.bounce import Bounce, BounceClass, BounceReason
+from relay.core.bounce import Bounce, BounceClass
 from relay.core.event import EventKind
 from relay.core.provider import Report, WebhookRequest
 
@@ -26,7 +26,7 @@ _KINDS = {
 }
 _BOUNCES = {
     "soft_bounced": Bounce(BounceClass.SOFT),
-    "hard_bounced": Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
+    "hard_bounced": Bounce(BounceClass.HARD),
 }
 _TAG = "pillarbox:"
 

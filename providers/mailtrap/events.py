@@ -75,4 +75,5 @@ def _bounce(name: str, event: Told, enhanced: str) -> Bounce:
         return Bounce(BounceClass.BLOCK, BounceReason.SPAM if "spam" in category else BounceReason.POLICY)
     if _FULL.search(category) or enhanced == "5.2.2":
         return Bounce(BounceClass.SOFT, BounceReason.MAILBOX_FULL)
-    return Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER)
+    unknown = "mailbox" in category
+    return Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER if unknown else BounceReason.OTHER)

@@ -17,7 +17,7 @@ _KINDS = {
 # https://postmarkapp.com/developer/api/bounce-api#bounce-types; automatic answers are there as well, and are no
 # bounces: they stay unknown.
 _BOUNCES: dict[str, EventKind | Bounce] = {
-    "hardbounce": Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
+    "hardbounce": Bounce(BounceClass.HARD),
     "transient": EventKind.DEFERRED,
     "unsubscribe": EventKind.UNSUBSCRIBED,
     "dnserror": EventKind.DEFERRED,

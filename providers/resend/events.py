@@ -73,9 +73,13 @@ def _bounce(kind: str, data: Told) -> tuple[Bounce | None, str | None]:
     if kind == "email.bounced":
         told = data.table("bounce")
         diagnosis = told.texts("diagnosticCode")
-        return bounce_of(told.text("type"), told.text("subType")), (
-            diagnosis[0] if diagnosis else told.text("message")
-        )
+        words = told.text("message") or ""
+        kind, subtype = told.text("type"), told.text("subType")
+        if kind is None and "suppress" in words:
+            subtype = "Suppressed"
+        elif kind is None and "hard bounce" in words:
+            kind = "Permanent"
+        return bounce_of(kind, subtype), diagnosis[0] if diagnosis else words
     if kind == "email.suppressed":
         told = data.table("suppressed")
         hard = "complaint" not in told.word("reason", "type")
