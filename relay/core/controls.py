@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from relay.core import mime
@@ -75,11 +76,13 @@ Reading = Callable[[Controls, list[str], str], None]
 
 def fields(by_name: ByName) -> frozenset[bytes]:
     """The control fields among those of a mail, to be read and removed."""
-    return frozenset(
-        name
-        for name in by_name
-        if name in _ALIASES or name in _SILENT or name.startswith((_OWN, _PM_METADATA))
-    )
+    return frozenset(filter(_is_control, by_name))
+
+
+@lru_cache(maxsize=2048)
+def _is_control(name: bytes) -> bool:
+    # Mails have the same few fields over and over.
+    return name in _ALIASES or name in _SILENT or name.startswith((_OWN, _PM_METADATA))
 
 
 def read(head: bytes, by_name: ByName, *, providers: frozenset[str]) -> Controls:
@@ -188,6 +191,13 @@ def _tags(controls: Controls, values: list[str], _where: str) -> None:
         controls.options["tags"] = tags
 
 
+def _postmark_stream(controls: Controls, values: list[str], where: str) -> None:
+    """The two streams that every Postmark server has are those that are always here."""
+    _stream(controls, values, where)
+    name = controls.options["stream"]
+    controls.options["stream"] = {"outbound": "transactional", "broadcast": "bulk"}.get(name, name)
+
+
 def _ses_tags(controls: Controls, values: list[str], where: str) -> None:
     """`name=value, name2=value2`."""
     for part in values[0].split(","):
@@ -238,7 +248,7 @@ def _smtpapi(controls: Controls, values: list[str], where: str) -> None:
 
 _ALIASES: dict[bytes, Reading] = {
     b"x-pm-tag": _tag,
-    b"x-pm-message-stream": _stream,
+    b"x-pm-message-stream": _postmark_stream,
     b"x-pm-trackopens": _switch("opens"),
     b"x-pm-tracklinks": _switch("clicks", _LINKS),
     b"x-ses-message-tags": _ses_tags,

@@ -119,7 +119,8 @@ class Columns:
         names = self.names
         for place in self.json:
             name = names[place]
-            if found[name] is not None:
+            # PostgreSQL's driver has been taught to read it.
+            if isinstance(found[name], str):
                 found[name] = orjson.loads(found[name])
         if sqlite:
             for place in self._instants:

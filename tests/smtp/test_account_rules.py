@@ -9,11 +9,11 @@ from relay.store import accounts, suppressions
 from relay.store import tables as t
 
 
-def suppress(door, *addresses, everywhere=False):
+def suppress(door, *addresses, everywhere=False, stream=None):
     def work(connection: sa.Connection) -> None:
         account_id = None if everywhere else accounts.account_by_name(connection, "legacy")
         for address in addresses:
-            suppressions.add(connection, account_id, address, source="test")
+            suppressions.add(connection, account_id, address, source="test", stream=stream)
 
     door.call(door.database.write(work))
 
@@ -30,6 +30,27 @@ def test_a_suppressed_recipient_is_refused_and_the_others_get_their_mail(door, e
         client.mail(b"From: app@example.org\r\n\r\nhello\r\n.\r\n")
     (message,) = door.stored()
     assert [one["address"] for one in message["recipients"]] == ["here@example.net"]
+
+
+BULK = b"From: app@example.org\r\nX-Pillarbox-Stream: bulk\r\n\r\nhello\r\n.\r\n"
+
+
+def test_who_left_one_stream_is_refused_once_the_mail_says_that_it_is_of_it(door):
+    suppress(door, "left@example.net", stream="bulk")
+    with door.ready() as client:
+        client.envelope("left@example.net")
+        assert (
+            client.mail(BULK, 550)
+            == "550 5.1.1 None of the recipients may be written to: all are suppressed."
+        )
+        client.envelope("left@example.net")
+        client.mail(b"From: app@example.org\r\n\r\nhello\r\n.\r\n")
+        # Accepted at RCPT, and one of several: the record will say why nothing went to them.
+        client.envelope("left@example.net", "here@example.net")
+        client.mail(BULK)
+    receipt, news = door.stored()
+    assert [one["address"] for one in receipt["recipients"]] == ["left@example.net"]
+    assert [one["address"] for one in news["recipients"]] == ["left@example.net", "here@example.net"]
 
 
 def test_a_pipelined_group_is_answered_in_order(door):
