@@ -69,26 +69,28 @@ def _token(data: Told) -> str | None:
     return token_of(data.table("tags").text("pillarbox") or (listed[0] if listed else None))
 
 
-def _bounce(kind: str, data: Told) -> tuple[Bounce | None, str | None]:
-    if kind == "email.bounced":
-        told = data.table("bounce")
-        diagnosis = told.texts("diagnosticCode")
-        words = told.text("message") or ""
-        kind, subtype = told.text("type"), told.text("subType")
-        if kind is None and "suppress" in words:
-            subtype = "Suppressed"
-        elif kind is None and "hard bounce" in words:
-            kind = "Permanent"
-        return bounce_of(kind, subtype), diagnosis[0] if diagnosis else words
-    if kind == "email.suppressed":
+def _bounce(name: str, data: Told) -> tuple[Bounce | None, str | None]:
+    """What a bounce means, and what was said."""
+    if name == "email.bounced":
+        return _bounced(data.table("bounce"))
+    if name == "email.suppressed":
         told = data.table("suppressed")
         hard = "complaint" not in told.word("reason", "type")
-        return (
-            Bounce(BounceClass.HARD if hard else BounceClass.SOFT, BounceReason.SUPPRESSED),
-            told.text("message", "reason"),
-        )
-    if kind == "email.failed":
-        words = data.table("failed").text("reason")
-        ours = "quota" in (words or "")
-        return Bounce(BounceClass.SOFT, BounceReason.RATE if ours else BounceReason.OTHER), words
+        kind = BounceClass.HARD if hard else BounceClass.SOFT
+        return Bounce(kind, BounceReason.SUPPRESSED), told.text("message", "reason")
+    if name == "email.failed":
+        reason = data.table("failed").text("reason")
+        ours = "quota" in (reason or "")
+        return Bounce(BounceClass.SOFT, BounceReason.RATE if ours else BounceReason.OTHER), reason
     return None, None
+
+
+def _bounced(told: Told) -> tuple[Bounce, str]:
+    """Once there were no types, only Amazon's sentences."""
+    diagnosis, sentence = told.texts("diagnosticCode"), told.text("message") or ""
+    kind, subtype = told.text("type"), told.text("subType")
+    if kind is None and "suppress" in sentence:
+        subtype = "Suppressed"
+    elif kind is None and "hard bounce" in sentence:
+        kind = "Permanent"
+    return bounce_of(kind, subtype), diagnosis[0] if diagnosis else sentence
