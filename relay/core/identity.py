@@ -33,10 +33,11 @@ class Identity:
 
     def may_send_as(self, address: str) -> bool:
         """Whether `address` (normalised) is one of the account's senders: exactly, by its domain, or by `*`."""
+        senders = self.senders
+        if "*" in senders:
+            return True
         lowered = address.lower()
-        return any(
-            pattern in ("*", lowered) or pattern == lowered.rpartition("@")[2] for pattern in self.senders
-        )
+        return lowered in senders or lowered.rpartition("@")[2] in senders
 
     def may_come_from(self, peer: str | None) -> bool:
         """Whether the key may be used from this IP address. Where places are named, an unknown one is refused."""

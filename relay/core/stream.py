@@ -25,6 +25,8 @@ class Track(NamedTuple):
 
     def over(self, other: "Track") -> "Track":
         """What this one says, and what the other does where this one says nothing."""
+        if other == UNSAID:
+            return self
         return Track(*(theirs if mine is None else mine for mine, theirs in zip(self, other, strict=True)))
 
 
