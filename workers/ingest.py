@@ -230,7 +230,7 @@ class Ingest:
             if len(batch) == 1:
                 return [_Failed(batch[0].taken, error)]
             return [failure for one in batch for failure in await self._record([one])]
-        facts.ingested(recorded.applied, recorded.repeated, recorded.early, recorded.unknown)
+        facts.ingested(recorded.applied, recorded.repeated, recorded.early, recorded.unknown, recorded.kinds)
         return []
 
     def _back(self, one: _Failed) -> PutBack:

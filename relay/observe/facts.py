@@ -4,7 +4,7 @@ No bodies, no secrets, no subjects; addresses are masked unless the operator ask
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -317,8 +317,12 @@ def endpoint_disabled(endpoint_id: int, account_id: int, url: str, reason: str) 
     )
 
 
-def ingested(applied: int, repeated: int, early: int, unknown: int) -> None:
-    """Reports were recorded; `early` and `unknown` ones are kept."""
+def ingested(
+    applied: int, repeated: int, early: int, unknown: int, kinds: Mapping[tuple[str, str], int]
+) -> None:
+    """Reports were recorded; `early` and `unknown` ones are kept. `kinds` counts those by source and kind."""
+    for (source, kind), count in kinds.items():
+        metrics.EVENTS.add(source, kind, count=count)
     _log.info("reports recorded", applied=applied, repeated=repeated, early=early, unknown=unknown)
 
 

@@ -1,7 +1,7 @@
 """From what was read to the timelines, and what becomes of the rest: reports that wait for their mail."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -29,14 +29,8 @@ class Recorded:
     repeated: int = 0  #: told before
     early: int = 0  #: kept, and tried again, as their mail may turn up
     unknown: int = 0  #: kept for looking at; about no mail of ours
-
-    def __add__(self, other: "Recorded") -> "Recorded":
-        return Recorded(
-            self.applied + other.applied,
-            self.repeated + other.repeated,
-            self.early + other.early,
-            self.unknown + other.unknown,
-        )
+    #: how many of those applied, by who told them and their kind
+    kinds: Mapping[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +118,6 @@ def _rows(
 
 
 def _counted(applied: Applied) -> Recorded:
-    return Recorded(applied.applied, applied.repeated, len(applied.early), len(applied.unknown))
+    return Recorded(
+        applied.applied, applied.repeated, len(applied.early), len(applied.unknown), applied.kinds
+    )

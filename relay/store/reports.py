@@ -6,6 +6,7 @@ two workers which are told the same at once, or a worker that settles the very s
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,6 +51,8 @@ class Applied:
     repeated: int = 0
     early: list[Line] = field(default_factory=list)
     unknown: list[Line] = field(default_factory=list)
+    #: of those applied, by source and kind
+    kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def dedupe_key(source: str, report: Report) -> str:
@@ -127,6 +130,7 @@ def _apply(connection: sa.Connection, lines: Sequence[Line], result: Applied) ->
         _advance(connection, told)
         _suppress(connection, told)
         result.applied += len(told)
+        result.kinds.update((line.source, line.report.kind.value) for line, _ in told)
 
 
 # Whose it is.
