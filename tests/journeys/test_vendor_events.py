@@ -2,6 +2,7 @@
 
 import json
 import smtplib
+import urllib.error
 import urllib.request
 from email.message import EmailMessage
 from pathlib import Path
@@ -62,6 +63,19 @@ def _hook(server: FakeServer, installation: Installation, vendor: str) -> None:
         assert answer.status == 200
 
 
+def _knock(installation: Installation, vendor: str, secret: str) -> int:
+    """The status of a post that nobody signed."""
+    url = f"http://127.0.0.1:{installation.api_port}/v1/webhooks/{vendor}/{secret}"
+    request = urllib.request.Request(url, b'[{"event": "bounce"}]')
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
 def _letter(vendor: str) -> EmailMessage:
     letter = EmailMessage()
     letter["From"], letter["To"] = "ann@example.org", f"all@{vendor}.example"
@@ -102,6 +116,11 @@ def test_what_vendors_tell_twice_and_in_any_order_is_what_the_status_says(tmp_pa
         assert set(states()) == set(expected)
         answers = {(one.vendor, one.status) for one in server.fakes.poster.posted}
         assert answers == {(vendor, 200) for vendor in VENDORS}
+        assert {vendor: _knock(installation, vendor, _secret(vendor)) for vendor in VENDORS} == {
+            vendor: 403 if vendor == "ses" else 401 for vendor in VENDORS
+        }
+        assert _knock(installation, "brevo", "another-secret-of-nobody") == 404
+        assert not differing(), "what cannot be verified changes nothing"
         for identifier in ids:
             _, message = installation.request(f"/v1/messages/{identifier}")
             told = [
