@@ -1,0 +1,201 @@
+"""Mail goes out through a real server, which bounces some of it after it has taken it, and the bounces come home."""
+
+import asyncio
+import contextlib
+import smtplib
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from providers import registry
+from relay.config import Settings
+from relay.core import routes
+from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
+from relay.core.status import Door
+from relay.delivery.engine import Engine
+from relay.delivery.ways import Setup
+from relay.intake import Intake
+from relay.policy import Authenticator, Suppressions
+from relay.queue import NoQueue
+from relay.routing import Router
+from relay.sections import DeliverySettings, ProviderLimits
+from relay.smtp.server import Server
+from relay.store import accounts, messages, secrets
+from relay.store.database import Database, open_database
+from relay.store.inbox import InboxKind
+from relay.tracking.inbox import Inbox
+from tests.journeys import exim
+from workers.ingest import Ingest, mail_reader
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Installation:
+    database: Database
+    engine: Engine
+    account: int
+    door: int
+
+    async def send(self, *recipients: str, sender: str = "app@example.org", envid: str | None = None) -> int:
+        mail = Submission(
+            account_id=self.account,
+            key_id=None,
+            door=Door.SMTP,
+            sender=sender,
+            recipients=[EnvelopeRecipient(address) for address in recipients],
+            head=b"From: app@example.org\r\nSubject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n",
+            tail=MemoryTail(b"hello\r\n"),
+            from_="app@example.org",
+            envid=envid,
+        )
+        (stored,) = await self.database.write(messages.insert, [mail])
+        self.engine.wake("normal", [stored.id])
+        return stored.id
+
+    async def statuses(self, message_id: int) -> dict[str, str]:
+        rows = await self.database.read(messages.recipients, message_id)
+        return {row["address"]: row["status"] for row in rows}
+
+    async def until(self, message_id: int, wanted: Mapping[str, str]) -> None:
+        async with asyncio.timeout(60):
+            while await self.statuses(message_id) != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def bounces(self, message_id: int) -> dict[str, Any]:
+        """Class and reason by recipient."""
+        names = {
+            row["id"]: row["address"] for row in await self.database.read(messages.recipients, message_id)
+        }
+        lines = await self.database.read(messages.timeline, message_id)
+        return {
+            names[line["recipient_id"]]: tuple(line["detail"]["bounce"].values())
+            for line in lines
+            if line["kind"] == "bounced"
+        }
+
+
+@contextlib.asynccontextmanager
+async def installation(settings: Settings, providers: Mapping[str, Mapping[str, Any]], **limits: Any):
+    """Door, engine and reader of the inbox, in this event loop."""
+    database = open_database(settings.database_url)
+    inbox = Inbox(database, NoQueue())
+    intake = Intake(database, NoQueue())
+    server = Server(settings, intake, Authenticator(database), Suppressions(database))
+    paths = settings.ingest.return_paths(await secrets.load(database))
+    assert paths is not None
+    setup = Setup(
+        registry.build(providers),
+        {name: ProviderLimits(**limits) for name in providers},
+        Router([], routes.parse("out")),
+        return_paths=paths,
+    )
+    delivery = DeliverySettings(retry={"delays": (0.2,), "jitter": 0})
+    engine = Engine(database, setup, delivery)
+    stop = asyncio.Event()
+    reader = Ingest(database, {InboxKind.MAIL: mail_reader(lambda: paths)}, settings.ingest)
+    server.take_bounces(paths, inbox)
+    running: list[asyncio.Task[None]] = []
+    try:
+        await server.start()
+        account = await database.write(accounts.create_account, "default", senders=["*"])
+        running = [asyncio.create_task(engine.run(stop, drain=5)), asyncio.create_task(reader.run())]
+        yield Installation(database, engine, account, server.addresses[0][1])
+    finally:
+        stop.set()
+        if running:
+            await running[0]
+            running[1].cancel()
+            await asyncio.gather(running[1], return_exceptions=True)
+        await server.stop()
+        await inbox.close()
+        await intake.close()
+        await engine.fleet.aclose()
+        await database.close()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def configured(settings, database_url, free_port):
+    return settings(
+        database={"url": database_url},
+        smtp={"hostname": "mx.example.org", "listeners": [{"port": free_port}]},
+        ingest={"bounce_domain": "bounce.example.org"},
+    )
+
+
+async def test_what_a_server_bounces_later_is_told_to_the_right_recipient(configured, free_port):
+    with exim.running(home=free_port, refusing=free_port) as port:
+        out = {"type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none"}
+        async with installation(configured, {"out": out}) as ours:
+            # The door refuses mail for refusing.example in the session: Exim makes a report of that.
+            some = ["gone@example.net", "full@example.net", "there@example.net", "x@refusing.example"]
+            first = await ours.send(*some)
+            other = await ours.send("gone@example.com")
+
+            await ours.until(
+                first,
+                {
+                    "gone@example.net": "BOUNCED",
+                    "full@example.net": "BOUNCED",
+                    "there@example.net": "SENT",
+                    "x@refusing.example": "BOUNCED",
+                },
+            )
+            await ours.until(other, {"gone@example.com": "BOUNCED"})
+            assert await ours.bounces(first) == {
+                "gone@example.net": ("hard", "no_such_user"),
+                "full@example.net": ("soft", "mailbox_full"),
+                "x@refusing.example": ("block", "authentication"),
+            }
+
+
+async def test_a_forged_bounce_changes_nothing(configured, free_port):
+    out = {"out": {"type": "memory"}}
+    async with installation(configured, out) as ours:
+        message = await ours.send("user@example.net")
+        await ours.until(message, {"user@example.net": "SENT"})
+
+        def forge() -> int:
+            with smtplib.SMTP("127.0.0.1", ours.door, timeout=30) as client:
+                client.ehlo("mx.example.net")
+                client.mail("")
+                guess = f"b+{'a' * 45}@bounce.example.org"
+                return client.rcpt(guess)[0]
+
+        assert await asyncio.to_thread(forge) == 550
+        assert await ours.statuses(message) == {"user@example.net": "SENT"}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_return_paths_are_ours_unless_the_provider_is_to_keep_the_senders(configured, kept):
+    limits = {"return_path": "sender"} if kept else {}
+    async with installation(configured, {"out": {"type": "memory"}}, **limits) as ours:
+        two = await ours.send("a@example.net", "b@example.net")
+        null = await ours.send("c@example.net", sender="")
+        named = await ours.send("d@example.net", envid="theirs")
+        await ours.until(two, {"a@example.net": "SENT", "b@example.net": "SENT"})
+        await ours.until(null, {"c@example.net": "SENT"})
+        await ours.until(named, {"d@example.net": "SENT"})
+        sent = ours.engine.fleet.ways["out"].provider.delivered
+        senders = {one.address: mail.sender for mail, one in sent}
+        envids = {one.address: mail.envid for mail, one in sent}
+
+        assert senders["c@example.net"] == ""
+        assert envids["d@example.net"] == "theirs"
+        if kept:
+            assert senders["a@example.net"] == senders["b@example.net"] == "app@example.org"
+            assert len(envids["a@example.net"]) == 45
+        else:
+            assert senders["a@example.net"].endswith("@bounce.example.org")
+            assert senders["a@example.net"] != senders["b@example.net"]
+            assert envids["a@example.net"] is None
