@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewSuppression:
-    """An entry that a program makes. Only who unsubscribes, or complains about one stream, names a stream."""
+    """An entry that a program makes."""
 
     account_id: int | None  #: None for all accounts
     address: str
