@@ -25,6 +25,8 @@ from relay.store.writer import GroupWriter
 
 #: seconds between two looks at an outbox in which nothing was due
 _LOOK = 1.0
+#: seconds from the first place that comes free to the next look
+_GATHER = 0.005
 #: seconds beyond the longest call after which a silent worker's notices are given to another
 _LEASE = 30.0
 #: the longest that an endpoint can have itself left alone, in seconds
@@ -74,6 +76,9 @@ class Sender:
                 bell = asyncio.create_task(self._bell.wait())
                 await asyncio.wait((stopping, bell), timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
                 bell.cancel()
+                if self._bell.is_set():
+                    # Places come free one by one; claiming for several at once costs hardly more than for one.
+                    await asyncio.sleep(_GATHER)
         finally:
             stopping.cancel()
             await self.aclose()
