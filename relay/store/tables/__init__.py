@@ -6,6 +6,10 @@ are stored as their words. There are no relationships: every read names what it 
 
 from sqlmodel import SQLModel
 
+from relay.store.tables.console import (
+    AuditRow,
+    ConsoleSession,
+)
 from relay.store.tables.ingest import (
     InboxRow,
 )
@@ -64,4 +68,6 @@ inbox = InboxRow.__table__  # type: ignore[attr-defined]
 endpoint = Endpoint.__table__  # type: ignore[attr-defined]
 notice = Notice.__table__  # type: ignore[attr-defined]
 notice_attempt = NoticeAttempt.__table__  # type: ignore[attr-defined]
+console_session = ConsoleSession.__table__  # type: ignore[attr-defined]
+audit = AuditRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata
