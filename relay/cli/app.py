@@ -7,6 +7,7 @@ import typer
 from relay import __version__
 from relay.cli import (
     accounts,
+    bounces,
     configuration,
     dkim,
     doctor,
@@ -64,6 +65,7 @@ app.add_typer(streams.app, name="streams")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(messages.app, name="messages")
 app.add_typer(dkim.app, name="dkim")
+app.add_typer(bounces.app, name="bounces")
 app.add_typer(configuration.app, name="config")
 app.add_typer(providers.app, name="providers")
 providers.app.command("webhooks")(ingest.webhooks)

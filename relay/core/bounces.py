@@ -12,7 +12,7 @@ from relay.core import bounce_words
 from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.reply import Reply
 
-__all__ = ["classify"]
+__all__ = ["class_of", "classify"]
 
 #: characters of words that are looked at
 _MOST_WORDS = 6_000
@@ -51,6 +51,11 @@ def classify(reply: Reply | None, words: str = "", *, status: str | None = None)
     return found
 
 
+def class_of(reason: BounceReason) -> BounceClass:
+    """The class that a reason has as a rule."""
+    return _CLASS_OF.get(reason, _SOFT)
+
+
 def _plain(text: str) -> str:
     return " ".join(text[:_MOST_WORDS].lower().replace("\u2019", "'").replace("_", " ").split())
 
@@ -77,7 +82,7 @@ def _by_words(text: str) -> Bounce | None:
 # Codes, RFC 3463 3 and the IANA registry of enhanced status codes.
 
 _DETAILS: dict[str, Bounce] = {
-    code: Bounce(_CLASS_OF.get(reason, _SOFT), reason)
+    code: Bounce(class_of(reason), reason)
     for reason, codes in {
         _R.NO_SUCH_USER: "1.0 1.1 1.3 1.4 7.17",
         _R.NO_SUCH_DOMAIN: "1.2 1.10 7.18",

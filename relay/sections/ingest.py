@@ -36,13 +36,13 @@ def _domain(text: str) -> str:
 class MailboxSettings(Section):
     """A mailbox that is looked into for bounces and complaints."""
 
-    protocol: Literal["imap", "pop3"] = "imap"
-    host: str = Field(min_length=1)
+    protocol: Literal["imap", "pop3"] = "imap"  #: how the mailbox is reached
+    host: str = Field(min_length=1)  #: the mail server's name, as its certificate has it
     port: Port = 0  #: 0 means the protocol's own
     #: `implicit` is TLS from the first byte
     tls: Literal["implicit", "starttls", "none"] = "implicit"
     ca: Path | None = None  #: certificates to trust, in PEM; left out, those of the system
-    user: str = Field(min_length=1)
+    user: str = Field(min_length=1)  #: the name to log in with
     password: SecretStr  #: as `env:NAME` or `file:/path`
     folder: str = "INBOX"  #: with IMAP
     #: what becomes of mail that was read; with POP3 it is deleted

@@ -71,9 +71,14 @@ def read(
 # Whose it is.
 
 
+def whose(raw: bytes, *, received_at: datetime, paths: ReturnPaths) -> Home | None:
+    """Which mail of ours it is about, by the first good token that stands in it."""
+    return _home(dsn.take_apart(raw), None, received_at, paths)
+
+
 def is_ours(raw: bytes, *, received_at: datetime, paths: ReturnPaths) -> bool:
     """Whether the mail bears a good token of ours, wherever it came."""
-    return _home(dsn.take_apart(raw), None, received_at, paths) is not None
+    return whose(raw, received_at=received_at, paths=paths) is not None
 
 
 def _home(mail: Mail, envelope_to: str | None, at: datetime, paths: ReturnPaths) -> Home | None:
