@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from relay.store import secrets
 from relay.store.database import Database, open_database
 from relay.tracking.edit import Editor
 
+#: seconds for which the event loop may keep the interpreter from the thread that writes, and others from the lock
+#: that this thread holds
+_TURN = 0.001
 #: objects after which garbage is looked for; what a mail leaves behind goes by itself
 _COLLECT = 20_000
 #: seconds a process may take to finish what it has in hand after it was told to stop
@@ -97,6 +101,7 @@ def run(
     """
     logs.configure(settings.log, role=name)
     gc.set_threshold(_COLLECT)
+    sys.setswitchinterval(_TURN)
     counts.reset()
     try:
         traces.configure(settings.traces, name)
