@@ -14,12 +14,13 @@ from api import docs, errors, health, messages, metrics, track, webhooks
 from api.auth import Gate
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import endpoints
+from api.manage import audit, endpoints, overview
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
 from api.protocol import protocol
 from api.services import Services
+from api.trail import Trail
 from relay import __version__
 from relay.core.errors import Misconfigured
 from relay.observe import facts
@@ -78,14 +79,17 @@ def build(context: Context) -> ASGIApp:
     app.include_router(messages.router(services))
     app.include_router(manage.router(services))
     app.include_router(endpoints.router(services))
+    app.include_router(audit.router(services))
+    app.include_router(overview.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))
     app.include_router(track.router(visits))
     app.include_router(docs.router())
     # The last one: its path could be taken for many others.
+    inner = Trail(app, context.database)
     told = webhooks.Webhooks(vendors, inbox, most=context.settings.ingest.max_webhook)
     app.include_router(webhooks.router(told))
-    return Border(told.direct(calls.direct(app)), max_request=services.settings.max_request)
+    return Border(told.direct(calls.direct(inner)), max_request=services.settings.max_request)
 
 
 async def serve(context: Context) -> None:

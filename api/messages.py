@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import Answer
-from api.manage import raw
+from api.manage import raw, whose
 from api.manage.asking import Line, Moment, Page, identifier, query
 from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
@@ -22,7 +22,7 @@ from api.thin import ThinRoute
 from relay.core.clock import wire_time
 from relay.core.errors import NotFound, Redacted
 from relay.core.event import EventKind
-from relay.core.status import Status
+from relay.core.status import Door, Status
 from relay.core.stream import DEFAULT
 from relay.store import messages, search
 from relay.store.search import Search
@@ -49,6 +49,10 @@ ENVELOPE_PARAMETERS = [
 ]
 
 
+#: what a provider's name looks like
+PROVIDER = "^[a-z][a-z0-9_-]{0,62}$"
+
+
 class Wanted(Page):
     """Which messages. Times are from, inclusive, and before, exclusive."""
 
@@ -66,18 +70,32 @@ class Wanted(Page):
     created_before: Moment | None = None
     updated_from: Moment | None = None
     updated_before: Moment | None = None
+    provider: Annotated[
+        str | None, Field(pattern=PROVIDER, description="The one that any recipient's mail went to last.")
+    ] = None
+    door: Annotated[Door | None, Field(description="How it was handed in.")] = None
+    subject: Annotated[
+        Line | None, Field(min_length=1, max_length=200, description="Words in the subject, in any case.")
+    ] = None
+    account_id: Annotated[
+        str | None,
+        Field(
+            pattern=r"^([0-9]{1,19}|all)$",
+            description="Another account's, or those of `all`; needs an admin key.",
+        ),
+    ] = None
 
     def search(self) -> Search:
         return Search(
             limit=self.limit,
             cursor=self.before,
             ascending=self.order == "asc",
-            **self.model_dump(exclude={"limit", "cursor", "order"}),
+            **self.model_dump(exclude={"limit", "cursor", "order", "account_id"}),
         )
 
 
 class Messages:
-    """Reads on behalf of an authenticated caller; another account's mail does not exist."""
+    """Reads on behalf of an authenticated caller; but for an admin key, another account's mail does not exist."""
 
     def __init__(self, services: Services) -> None:
         self._database = services.database
@@ -88,27 +106,32 @@ class Messages:
             # The path is there, for POST; as an id it would be a message that is not.
             raise HTTPException(405, headers={"Allow": "POST"})
         identity = await self._gate.admit(request, "read")
-        found = await self._database.read(messages.with_history, identity.account_id, identifier(request))
+        found = await self._database.read(
+            messages.with_history, whose.readable(identity), identifier(request)
+        )
         if found is None:
             raise _missing(request)
         return Answer(_message(*found))
 
     async def list(self, request: Request) -> Answer:
+        """Without an index for what is wanted, a page may be short, or empty, and not be the last one."""
         identity = await self._gate.admit(request, "read")
         asked = query(request, Wanted)
-        rows, more = await self._database.read(search.search, identity.account_id, asked.search())
+        found = await self._database.read(
+            search.search, whose.accounts(identity, asked.account_id), asked.search()
+        )
         return Answer(
             {
-                "has_more": more,
-                "next_cursor": str(rows[-1]["id"]) if more else None,
-                "data": [_summary(row) for row in rows],
+                "has_more": found.next is not None,
+                "next_cursor": str(found.next) if found.next is not None else None,
+                "data": [_summary(row) for row in found.rows],
             }
         )
 
     async def source(self, request: Request) -> Response:
         """The mail itself, as it is or was handed to the provider."""
         identity = await self._gate.admit(request, "read")
-        found = await self._database.read(search.source, identity.account_id, identifier(request))
+        found = await self._database.read(search.source, whose.readable(identity), identifier(request))
         if found is None:
             raise _missing(request)
         row, source = found
@@ -125,8 +148,9 @@ class Messages:
         """Recipients that are not being written to at this moment are taken out of the queue."""
         identity = await self._gate.admit(request, "send")
         wanted = identifier(request)
-        cancelled = await self._database.write(search.cancel, identity.account_id, wanted)
-        found = await self._database.read(messages.with_history, identity.account_id, wanted)
+        account_id = whose.readable(identity)
+        cancelled = await self._database.write(search.cancel, account_id, wanted)
+        found = await self._database.read(messages.with_history, account_id, wanted)
         if cancelled is None or found is None:
             raise _missing(request)
         return Answer({"cancelled": cancelled, **_message(*found)})
@@ -205,6 +229,7 @@ def _message(
 def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": str(row["id"]),
+        "account_id": str(row["account_id"]),
         "door": row["door"],
         "from": row["from"],
         "recipient": row["recipient"],
@@ -238,6 +263,7 @@ def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:
         "state": one["state"],
         "attempts": one["attempts"],
         "due_at": wire_time(one["due_at"]),
+        "waiting_for": one["waiting_for"],
         "provider": one["provider"],
         "provider_ref": one["provider_ref"],
         "reply": one["reply"],

@@ -1,6 +1,5 @@
 """From settings to what an engine works with; what a change of settings leaves alone is kept."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from providers import registry
 from relay import config
 from relay.config import Settings
 from relay.core.provider import Provider
+from relay.delivery.overview import digest
 from relay.delivery.ways import Setup
 from relay.routing import router_of, tolerance_of
 
@@ -15,13 +15,6 @@ from relay.routing import router_of, tolerance_of
 def build_providers(settings: Settings) -> dict[str, Provider]:
     """The configured providers. Raises `Misconfigured`."""
     return registry.build(config.provider_options(settings))
-
-
-def digest(settings: Settings) -> str:
-    """Tells one set of providers and routes from another; says nothing about their secrets."""
-    shown = {name: config.redacted(options) for name, options in settings.ways_out.items()}
-    told = repr((sorted(shown.items()), settings.routes.model_dump(mode="json"), settings.default_route))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 class Builder:

@@ -14,3 +14,17 @@ def account(identity: Identity, wanted: str | None) -> int:
     if not identity.may("admin"):
         raise NotAllowed("Another account's things need a key with the scope admin.")
     return min(int(wanted), MAX_ID)
+
+
+def accounts(identity: Identity, wanted: str | None) -> int | None:
+    """`account`, or None where all are meant by `all`."""
+    if wanted != "all":
+        return account(identity, wanted)
+    if not identity.may("admin"):
+        raise NotAllowed("Everybody's things need a key with the scope admin.")
+    return None
+
+
+def readable(identity: Identity) -> int | None:
+    """The account whose mail the key may ask for by id; None for everybody's, with an admin key."""
+    return None if identity.may("admin") else identity.account_id

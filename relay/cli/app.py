@@ -7,6 +7,7 @@ import typer
 from relay import __version__
 from relay.cli import (
     accounts,
+    audit,
     bounces,
     configuration,
     dkim,
@@ -58,6 +59,7 @@ app.command("send")(send.send)
 app.command("fakes")(fakes.fakes)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")

@@ -1,11 +1,13 @@
 """How the providers are doing, over all workers: what the record knows of each."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from relay import config
 from relay.config import Settings
 from relay.core.clock import now
 from relay.core.provider import Capabilities
@@ -76,3 +78,10 @@ def still_in_hand(connection: "sa.Connection", name: str) -> str | None:
         if count := worker.in_hand.get(name):
             return f"{count} mails in hand at worker {worker.owner}"
     return None
+
+
+def digest(settings: Settings) -> str:
+    """Tells one set of providers and routes from another; says nothing about their secrets."""
+    shown = {name: config.redacted(options) for name, options in settings.ways_out.items()}
+    told = repr((sorted(shown.items()), settings.routes.model_dump(mode="json"), settings.default_route))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
