@@ -41,6 +41,11 @@ _ORIGINAL = re.compile(
     r"|(?:received|return-path|mime-version|content-type|x-\w[\w-]*): .*)$",
     re.IGNORECASE | re.MULTILINE,
 )
+#: of the mail that came back: its words are ours
+_SUBJECT = re.compile(
+    r"^[ \t>*]*(?:subject|subj|betreff|objet|asunto|oggetto|assunto|тема|件名|主题)[ \t]*:.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,2}\.\d{1,3})(?![\d.]*\d)")
 _REPLY = re.compile(r"(?<![\d.:/])([245]\d\d)(?:[ -]+#?|[:;>]+ *)(?:([245]\.\d{1,2}\.\d{1,3})[ :]*)?(?=\S)")
 _AGAIN = re.compile(r"(?:^|\s)\d{3}-(?:[245]\.\d{1,2}\.\d{1,3}\s)?")
@@ -109,7 +114,7 @@ def human(mail: Mail) -> str:
     text = "\n".join(mail.texts[:4])[: 4 * _MOST_TEXT]
     # The first line may be what introduces a copy and nothing else.
     found = _ORIGINAL.search(text, min(len(text), 40))
-    return (text[: found.start()] if found else text)[:_MOST_TEXT]
+    return _SUBJECT.sub("", text[: found.start()] if found else text)[:_MOST_TEXT]
 
 
 def status_in(text: str) -> str:
