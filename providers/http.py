@@ -93,6 +93,14 @@ def json_call(path: str, body: Any, headers: Mapping[str, str] | None = None) ->
     return Call(path, orjson.dumps(body), {"content-type": "application/json", **(headers or {})})
 
 
+def json_of(body: bytes) -> Any:
+    """What is written there; None when it is no JSON."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer. Its words have every secret of ours blotted out."""
@@ -104,10 +112,7 @@ class Answer:
     @property
     def data(self) -> Any:
         """The JSON of the body; None when it is none."""
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return None
+        return json_of(self.body)
 
     @property
     def table(self) -> dict[str, Any]:

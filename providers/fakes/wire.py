@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from providers.fakes.posting import FATES, Hook, Post, Step, json_post
-from providers.http import Answer
+from providers.http import Answer, json_of
 from relay.core import mime
 from relay.core.address import Mailbox, parse_mailboxes
 from relay.core.parts import Parts
@@ -35,10 +35,7 @@ class Request:
 
     @property
     def data(self) -> Any:
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return None
+        return json_of(self.body)
 
     @property
     def form(self) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import orjson
-
 from providers import signatures
+from providers.http import json_of
 from providers.reporting import Keys, details
 from providers.told import Told, address_of, reply_of, token_of
 from relay.core.bounce import Bounce, BounceClass
@@ -33,10 +32,7 @@ _TAG = "pillarbox:"
 
 def is_test(request: WebhookRequest) -> bool:
     """The call that comes when a webhook is made, before anybody has been shown its secret. It tells nothing."""
-    try:
-        return Told(orjson.loads(request.body)).text("type") == "webhook.test"
-    except orjson.JSONDecodeError:
-        return False
+    return Told(json_of(request.body)).text("type") == "webhook.test"
 
 
 def verify(keys: Keys, request: WebhookRequest) -> None:

@@ -4,9 +4,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import orjson
-
 from providers import signatures
+from providers.http import json_of
 from providers.reporting import Keys, details
 from providers.told import Told, address_of, reply_of, token_of
 from relay.core.bounce import Bounce, BounceClass, BounceReason
@@ -61,11 +60,7 @@ class Seen:
 
 
 def verify(keys: Keys, seen: Seen, request: WebhookRequest) -> None:
-    try:
-        told = Told(orjson.loads(request.body))
-    except orjson.JSONDecodeError:
-        raise NotAuthentic("the body is not JSON, so it has no signature") from None
-    signature, now = told.table("signature").data, request.at.timestamp()
+    signature, now = Told(json_of(request.body)).table("signature").data, request.at.timestamp()
     keys.check(lambda key: signatures.mailgun(key, signature, now=now, window=keys.max_age))
     seen.check(str(signature["token"]), request.body)
 

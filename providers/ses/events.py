@@ -6,11 +6,9 @@ https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
 
 from collections.abc import Iterator
 
-import orjson
-
 from providers.reporting import details
 from providers.ses.words import bounce_of
-from providers.told import Told, address_of, reply_of, token_of
+from providers.told import Told, address_of, reply_of, token_of, told_in
 from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.provider import Report, WebhookRequest
@@ -33,10 +31,7 @@ _PEOPLE = ("bouncedRecipients", "complainedRecipients", "delayedRecipients")
 
 def reports(envelope: Told, request: WebhookRequest) -> Iterator[Report]:
     """`envelope` is what SNS made of it. A topic may have notices that are no JSON: they are about no mail."""
-    try:
-        told = Told(orjson.loads(envelope.text("Message") or ""))
-    except orjson.JSONDecodeError:
-        return
+    (told, *_) = [*map(Told, told_in((envelope.text("Message") or "").encode())), Told(None)]
     if not told.data:
         return
     kind, place = _KINDS.get(told.word("eventType", "notificationType"), (EventKind.UNKNOWN, ""))

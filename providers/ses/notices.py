@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import orjson
-
 from providers import outcomes, signatures
-from providers.http import Answer, Call, Http, NoAnswer
+from providers.http import Answer, Call, Http, NoAnswer, json_of
 from providers.options import Options
 from providers.told import Told
 from relay.core.errors import Misconfigured
@@ -63,10 +61,7 @@ class Notices:
             raise NotAuthentic(
                 "raw message delivery is on for this subscription, which leaves out the signature"
             )
-        try:
-            message = Told(orjson.loads(request.body))
-        except orjson.JSONDecodeError:
-            raise NotAuthentic("the body is not a message of SNS") from None
+        message = Told(json_of(request.body))
         if message.text("TopicArn") not in self._topics:
             raise NotAuthentic("the topic is not one of this provider's topics")
         signatures.sns_signed(message.data)

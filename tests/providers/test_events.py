@@ -845,6 +845,11 @@ def test_ses_names_each_recipient_and_nobody_where_it_does_not_know() -> None:
     assert one("ses", {"Message": json.dumps(event)}).recipient is None
 
 
+def test_what_databases_do_not_hold_is_left_out_of_a_message_within_a_message_too() -> None:
+    event = ses("Open", "open", userAgent="a\0b")
+    assert one("ses", event).detail == {"user_agent": "ab"}
+
+
 def test_the_topic_itself_says_things_that_are_about_no_mail() -> None:
     words = "Successfully validated SNS topic for Amazon SES event publishing."
     assert read("ses", json.dumps({"Type": "Notification", "Message": words}).encode()) == []
