@@ -29,8 +29,9 @@ class TrackingSettings(Section):
 
     #: where pixels, links and unsubscribe pages are found from outside; empty means `public_url`
     url: Annotated[str, AfterValidator(_url)] = ""
-    #: whether mail that is to be tracked gets a pixel, and links that lead through us
+    #: whether mail whose opens are to be tracked gets a pixel
     opens: bool = True
+    #: whether mail whose clicks are to be tracked gets links that lead through us
     clicks: bool = True
     #: octets of a mail beyond which it is not edited, and so not tracked
     max_size: Bytes = 5 * MIB
