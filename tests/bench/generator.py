@@ -62,14 +62,25 @@ class Client(asyncio.Protocol):
         if self._stage == len(stages):
             run.latencies.append(time.perf_counter() - self._started)
             self._stage = run.first_mail_stage
-            if not run.more():
+            more = run.more()
+            if not more or run.reconnect:
                 self.transport.write(b"QUIT\r\n")
                 self._expect = [b"221"]
-                self._stage = -1
+                self._stage = -2 if more else -1
                 return
         elif self._stage < 0:
-            run.finished(self)
+            self.transport.close()
+            run.another() if self._stage == -2 else run.finished()
             return
+        if self._stage == run.first_mail_stage and (pause := run.pause()) > 0:
+            self._expect = [b"until then nothing is due"]
+            asyncio.get_running_loop().call_later(pause, self._say)
+            return
+        self._say()
+
+    def _say(self) -> None:
+        run = self._run
+        stages = run.stages
         command, expected = stages[self._stage]
         if self._stage == run.first_mail_stage:
             self._started = time.perf_counter()
@@ -89,6 +100,13 @@ class Run:
         self.latencies: list[float] = []
         self._left = options.mails
         self._open = options.connections
+        self._where = (options.host, options.port)
+        #: one mail per connection
+        self.reconnect = options.reconnect
+        self._opening: set[asyncio.Task[Any]] = set()
+        #: seconds between two mails of all clients together, and when the next is due
+        self._every = 1 / options.rate if options.rate else 0.0
+        self._due = 0.0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._error = ""
         mail = make_mail(options.size)
@@ -115,8 +133,23 @@ class Run:
         self._left -= 1
         return self._left >= 0
 
-    def finished(self, client: Client) -> None:
-        client.transport.close()
+    def pause(self) -> float:
+        """Seconds until the next mail is due, where mails come at a rate."""
+        if not self._every:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due + self._every, now)
+        return self._due - now
+
+    async def connect(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: Client(self), *self._where)
+
+    def another(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.connect())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def finished(self) -> None:
         self._open -= 1
         if not self._open and not self._done.done():
             self._done.set_result(None)
@@ -130,11 +163,10 @@ class Run:
 
 
 async def main(options: argparse.Namespace) -> dict[str, float]:
-    loop = asyncio.get_running_loop()
     run = Run(options)
     started = time.perf_counter()
     for _ in range(options.connections):
-        await loop.create_connection(lambda: Client(run), options.host, options.port)
+        await run.connect()
     await run.wait()
     seconds = time.perf_counter() - started
     latencies = sorted(run.latencies)
@@ -157,6 +189,8 @@ if __name__ == "__main__":
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--pipelined", action="store_true")
+    parser.add_argument("--reconnect", action="store_true", help="a connection for every mail")
+    parser.add_argument("--rate", type=float, default=0, help="mails a second; 0 is as fast as may be")
     arguments = parser.parse_args()
     try:
         import uvloop

@@ -1,42 +1,37 @@
-"""Pillarbox beside other relays, in one interleaved run on this machine: A B C, A B C, …; prints a Markdown table.
+"""The relays that are measured side by side, each started from scratch for one load and ended after it.
 
-    python -m tests.bench.peers --rounds 3 --haraka DIRECTORY
-
-Each peer takes the same load from the same generator and relays it to the same counting sink. Durable means that the
-mail is synced to disk before the 250: Postfix and Haraka do so by their own account, Pillarbox commits with
-`synchronous=FULL`. Peers are left out when they are not installed:
-
-* `postfix` from Debian's package of that name (needs root: its parts change users);
-* `haraka` from npm, in the directory given;
-* `naive`: stock aiosmtpd, one commit per mail and stock aiosmtplib (`tests/bench/naive.py`; needs aiosqlite).
+All take the load from the same generator and relay it to the same counting sink, on this machine. `PEERS` says what
+each does for a mail before it answers 250, because that decides what the rates are worth.
 """
 
 import argparse
 import importlib.util
-import json
 import os
 import shutil
-import statistics
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tests import debian
 from tests.bench import throughput
-from tests.bench.measure import ENVIRONMENT, CountingSink, cpu_seconds, generate, load_options, memory
+from tests.bench.measure import ENVIRONMENT, CountingSink, cpu_seconds, generate, memory
 from tests.installation import free_port, wait_for
 
-_COLUMNS = {
-    "accepted_per_second": "accepted/s",
-    "delivered_per_second": "relayed/s",
-    "p50_ms": "accept p50 ms",
-    "p99_ms": "accept p99 ms",
-    "cpu_per_1000": "CPU s / 1000",
-    "memory_mib": "memory MiB (PSS)",
-}
+Run = Callable[[argparse.Namespace], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`missing` says what keeps it from running here; empty when nothing does."""
+
+    run: Run
+    durability: str
+    missing: Callable[[argparse.Namespace], str]
 
 
 def postfix(options: argparse.Namespace) -> dict[str, float]:
@@ -156,8 +151,6 @@ def _relay(options: argparse.Namespace, root: int, port: int, sink: CountingSink
 
 
 def _greets(port: int) -> bool:
-    import socket
-
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as client:
             client.settimeout(5)
@@ -166,40 +159,102 @@ def _greets(port: int) -> bool:
         return False
 
 
-def main() -> None:
-    parser = load_options(__doc__)
-    throughput.add_options(parser)
-    parser.add_argument("--haraka", type=Path, help="a directory in which npm has installed Haraka")
-    parser.add_argument("--only", nargs="*", help="these peers only")
-    parser.add_argument("--json", type=Path, help="write every round to this file")
-    options = parser.parse_args()
-    runs: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {"pillarbox": throughput.one_round}
-    if shutil.which("postfix") and os.geteuid() == 0:
-        runs["postfix"] = postfix
-    if options.haraka:
-        runs["haraka"] = haraka
-    if importlib.util.find_spec("aiosqlite"):
-        runs["naive"] = naive
-    if options.only:
-        runs = {name: run for name, run in runs.items() if name in options.only}
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
-    for number in range(options.rounds):
-        for name, run in runs.items():
-            results[name].append(run(options))
-            print(
-                f"round {number + 1}: {name}: {results[name][-1]['delivered_per_second']:.0f}/s",
-                file=sys.stderr,
-            )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
-    print("| relay | " + " | ".join(_COLUMNS.values()) + " |\n" + "|---" * (len(_COLUMNS) + 1) + "|")
-    for name, rounds in results.items():
-        cells = [f"{statistics.median(r[column] for r in rounds):.2f}" for column in _COLUMNS]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-    print(
-        f"\nMedians of {options.rounds} interleaved rounds of {options.mails} mails of {options.size} octets."
-    )
+def exim(options: argparse.Namespace) -> dict[str, float]:
+    with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-exim-") as name:
+        directory, port = Path(name), free_port()
+        directory.chmod(0o755)
+        spool = directory / "spool"
+        spool.mkdir()
+        shutil.chown(spool, "mail", "mail")
+        configuration = directory / "exim.conf"
+        configuration.write_text(
+            "exim_user = mail\nexim_group = mail\nprimary_hostname = peer.example\n"
+            f"spool_directory = {spool}\nlog_file_path = {spool}/%slog\nlocal_interfaces = 127.0.0.1\n"
+            f"daemon_smtp_ports = {port}\npid_file_path = {spool}/exim.pid\nsmtp_accept_max = 0\n"
+            "smtp_accept_queue_per_connection = 0\nsmtp_accept_max_per_connection = 0\n"
+            "remote_max_parallel = 20\nqueue_run_max = 20\ntls_advertise_hosts =\nkeep_environment =\n"
+            "acl_smtp_rcpt = accept_all\nacl_smtp_data = accept_all\n"
+            "begin acl\naccept_all:\n  accept\n"
+            "begin routers\nout:\n  driver = manualroute\n  transport = out\n"
+            f"  route_list = * 127.0.0.1::{sink.port} byname\n  self = send\n"
+            "begin transports\nout:\n  driver = smtp\n  allow_localhost\n  hosts_try_chunking =\n"
+        )
+        binary = debian.tool("exim4", "exim4-daemon-light", "exim4-base")
+        process = subprocess.Popen(
+            [str(binary), "-C", str(configuration), "-bdf", "-q1s"],
+            env=debian.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(lambda: _greets(port), "Exim's opening", 30)
+            return _relay(options, process.pid, port, sink)
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
-if __name__ == "__main__":
-    main()
+def opensmtpd(options: argparse.Namespace) -> dict[str, float]:
+    with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-opensmtpd-") as name:
+        port = free_port()
+        configuration = Path(name) / "smtpd.conf"
+        configuration.write_text(
+            f"listen on 127.0.0.1 port {port}\n"
+            f"action out relay host smtp://127.0.0.1:{sink.port}\nmatch from any for any action out\n"
+        )
+        binary = shutil.which("smtpd")
+        assert binary is not None
+        process = subprocess.Popen(
+            [binary, "-d", "-f", str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for(lambda: _greets(port), "OpenSMTPD's opening", 30)
+            return _relay(options, process.pid, port, sink)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _no_postfix(_: argparse.Namespace) -> str:
+    if os.geteuid():
+        return "its parts change users, which needs root"
+    return "" if shutil.which("postfix") else "apt-get install postfix"
+
+
+def _no_exim(_: argparse.Namespace) -> str:
+    return "it changes users, which needs root" if os.geteuid() else ""
+
+
+def _no_opensmtpd(_: argparse.Namespace) -> str:
+    if os.geteuid():
+        return "its parts change users, which needs root"
+    binary = shutil.which("smtpd")
+    return "" if binary and "postfix" not in binary else "apt-get install opensmtpd (instead of Postfix)"
+
+
+def _no_haraka(options: argparse.Namespace) -> str:
+    if options.haraka is None:
+        return "npm install Haraka somewhere, and name that place with --haraka"
+    return "" if (options.haraka / "node_modules" / "Haraka").exists() else f"not in {options.haraka}"
+
+
+def _no_naive(_: argparse.Namespace) -> str:
+    return "" if importlib.util.find_spec("aiosqlite") else "pip install aiosqlite"
+
+
+PEERS = {
+    "pillarbox": Peer(
+        throughput.one_round,
+        "commits to SQLite with synchronous=FULL before the 250; the queue server is only a wake-up",
+        lambda _: "",
+    ),
+    "postfix": Peer(postfix, "one fsync of the queue file before the 250", _no_postfix),
+    "haraka": Peer(haraka, "one fsync of the queue file before the 250 (outbound queue)", _no_haraka),
+    "exim": Peer(exim, "fsync of two spool files before the 250", _no_exim),
+    "opensmtpd": Peer(opensmtpd, "no fsync: a power cut loses what it has accepted", _no_opensmtpd),
+    "naive": Peer(
+        naive,
+        "one SQLite commit for each mail before the 250; mail in its queue is in memory only",
+        _no_naive,
+    ),
+}

@@ -1,0 +1,134 @@
+"""Pillarbox beside other relays on this machine, in alternating rounds: A B C, A B C, …
+
+    python -m tests.bench --rounds 4 --haraka DIRECTORY --into RESULTS
+
+writes `bench.json` (every round), `bench.md` (medians and ranges) and one plot for each load into RESULTS. Loads:
+
+* `kept`: 4 KiB mails over 20 connections that stay open;
+* `new`: a connection for every mail;
+* `large`: 50 KiB mails over 20 connections;
+* `half`: as `kept`, at half the rate that Pillarbox took there: what a client waits for when the machine is not full.
+
+Load generator, relay and sink share the machine's cores, so every rate is a floor. Compare within one run only.
+"""
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.bench import report, throughput
+from tests.bench.measure import load_options
+from tests.bench.peers import PEERS
+
+LOADS: dict[str, dict[str, Any]] = {
+    "kept": {"size": 4096, "reconnect": False, "rate": 0},
+    "new": {"size": 4096, "reconnect": True, "rate": 0},
+    "large": {"size": 50 * 1024, "reconnect": False, "rate": 0},
+    "half": {"size": 4096, "reconnect": False, "rate": None},
+}
+Results = dict[str, dict[str, list[dict[str, float]]]]
+
+
+def _machine() -> dict[str, Any]:
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        "",
+    )
+    return {
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "cpu": model,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def measure(options: argparse.Namespace, names: list[str]) -> Results:
+    """Every load, round by round; relays take turns within a round."""
+    results: Results = {}
+    for load in options.loads:
+        settings = dict(LOADS[load])
+        if settings["rate"] is None:
+            taken = results.get("kept", {}).get("pillarbox")
+            settings["rate"] = (
+                statistics.median(one["accepted_per_second"] for one in taken) / 2 if taken else 500
+            )
+        arguments = argparse.Namespace(**{**vars(options), **settings})
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for number in range(options.rounds):
+            for name in names:
+                try:
+                    found = PEERS[name].run(arguments)
+                except (TimeoutError, RuntimeError, AssertionError) as error:
+                    # A relay that stalls under a load is a result, and the others are measured all the same.
+                    print(f"{load}, round {number + 1}: {name}: {error}", file=sys.stderr)
+                    continue
+                rounds[name].append(found)
+                print(
+                    f"{load}, round {number + 1}: {name}: {found['delivered_per_second']:.0f}/s",
+                    file=sys.stderr,
+                )
+        results[load] = {name: found for name, found in rounds.items() if found}
+    return results
+
+
+def written(options: argparse.Namespace, results: Results, left_out: dict[str, str]) -> str:
+    """The report as Markdown."""
+    machine = _machine()
+    lines = [
+        (
+            f"{machine['cores']} cores ({machine['cpu']}), {machine['system']}, Python {machine['python']};"
+            f" {options.rounds} alternating rounds of {options.mails} mails; medians, [least-most]."
+        ),
+    ]
+    for load, found in results.items():
+        lines += ["", f"## {load}", "", report.table(found)]
+    lines += ["", "Before the 250:", ""]
+    names = sorted({name for found in results.values() for name in found})
+    lines += [f"* {name}: {PEERS[name].durability}." for name in names]
+    if left_out:
+        lines += [
+            "",
+            "Left out here: " + "; ".join(f"{name} ({why})" for name, why in left_out.items()) + ".",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = load_options(__doc__)
+    throughput.add_options(parser)
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=["kept"])
+    parser.add_argument("--only", nargs="+", choices=PEERS, help="these relays only")
+    parser.add_argument("--haraka", type=Path, help="a directory in which npm has installed Haraka")
+    parser.add_argument("--into", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    wanted = {name: PEERS[name].missing(options) for name in options.only or PEERS}
+    names = [name for name, missing in wanted.items() if not missing]
+    results = measure(options, names)
+    options.into.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": _machine(), "mails": options.mails, "rounds": options.rounds, "results": results}
+    (options.into / "bench.json").write_text(json.dumps(whole, indent=2) + "\n")
+    text = written(options, results, {name: why for name, why in wanted.items() if why})
+    (options.into / "bench.md").write_text(text)
+    for load, found in results.items():
+        if found:
+            (options.into / f"bench-{load}.svg").write_text(report.plot(found, f"Mails per second: {load}"))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
