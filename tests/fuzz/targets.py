@@ -15,14 +15,17 @@ from relay.core.address import InvalidAddress, normalise, parse_mailboxes
 from relay.core.clock import now
 from relay.core.dkim import BodyHash
 from relay.core.errors import BadMessage, Refused, Unauthenticated
+from relay.core.event import EventKind
 from relay.core.identity import Identity
 from relay.core.message import Accepted, Submission
+from relay.core.return_path import ReturnPaths
 from relay.sections import ListenerSettings, SmtpSettings
 from relay.smtp import proxy
 from relay.smtp.connection import Connection
 from relay.smtp.data import ChunkReader, DataReader, Limits
 from relay.smtp.service import Listener, Service
 from relay.throttle import Throttle
+from relay.tracking import bouncemail
 
 Target = Callable[[bytes], None]
 
@@ -245,6 +248,19 @@ def dialogue(data: bytes) -> None:
     assert not world.service.by_account
 
 
+_PATHS = ReturnPaths(b"fuzz", "bounce.example.org")
+_HOME = _PATHS.make(1, 2, now())
+
+
+def bounce_mail(data: bytes) -> None:
+    """Whatever comes to a return path is read, says something sensible, and nothing without one is believed."""
+    for report in bouncemail.read(data, envelope_to=_HOME, received_at=now(), paths=_PATHS):
+        assert report.token == "1.2"
+        assert (report.bounce is not None) == (report.kind is EventKind.BOUNCED)
+        assert report.at <= now()
+    assert list(bouncemail.read(data, envelope_to=None, received_at=now(), paths=_PATHS)) == []
+
+
 TARGETS: dict[str, Target] = {
     one.__name__: one
     for one in (
@@ -256,6 +272,7 @@ TARGETS: dict[str, Target] = {
         proxy_header,
         body_hash,
         dialogue,
+        bounce_mail,
     )
 }
 

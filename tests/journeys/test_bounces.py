@@ -6,6 +6,7 @@ import smtplib
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,14 +28,14 @@ from relay.store import accounts, messages, secrets
 from relay.store.database import Database, open_database
 from relay.store.inbox import InboxKind
 from relay.tracking.inbox import Inbox
+from tests.installation import Installation, wait_for
 from tests.journeys import exim
+from tests.sink import Sink
 from workers.ingest import Ingest, mail_reader
-
-pytestmark = pytest.mark.anyio
 
 
 @dataclass
-class Installation:
+class Parts:
     database: Database
     engine: Engine
     account: int
@@ -103,7 +104,7 @@ async def installation(settings: Settings, providers: Mapping[str, Mapping[str, 
         await server.start()
         account = await database.write(accounts.create_account, "default", senders=["*"])
         running = [asyncio.create_task(engine.run(stop, drain=5)), asyncio.create_task(reader.run())]
-        yield Installation(database, engine, account, server.addresses[0][1])
+        yield Parts(database, engine, account, server.addresses[0][1])
     finally:
         stop.set()
         if running:
@@ -133,6 +134,7 @@ def configured(settings, database_url, free_port):
     )
 
 
+@pytest.mark.anyio
 async def test_what_a_server_bounces_later_is_told_to_the_right_recipient(configured, free_port):
     with exim.running(home=free_port, refusing=free_port) as port:
         out = {"type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none"}
@@ -159,6 +161,7 @@ async def test_what_a_server_bounces_later_is_told_to_the_right_recipient(config
             }
 
 
+@pytest.mark.anyio
 async def test_a_forged_bounce_changes_nothing(configured, free_port):
     out = {"out": {"type": "memory"}}
     async with installation(configured, out) as ours:
@@ -176,6 +179,7 @@ async def test_a_forged_bounce_changes_nothing(configured, free_port):
         assert await ours.statuses(message) == {"user@example.net": "SENT"}
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("kept", [False, True])
 async def test_return_paths_are_ours_unless_the_provider_is_to_keep_the_senders(configured, kept):
     limits = {"return_path": "sender"} if kept else {}
@@ -199,3 +203,58 @@ async def test_return_paths_are_ours_unless_the_provider_is_to_keep_the_senders(
             assert senders["a@example.net"].endswith("@bounce.example.org")
             assert senders["a@example.net"] != senders["b@example.net"]
             assert envids["a@example.net"] is None
+
+
+def test_an_installation_hears_of_its_bounces_and_suppresses_the_dead(tmp_path: Path) -> None:
+    with Sink() as sink:
+        tables = f"""
+        [ingest]
+        bounce_domain = "bounce.example.org"
+        [providers.out]
+        type = "smtp"
+        host = "127.0.0.1"
+        port = {sink.port}
+        tls = "none"
+        """
+        with Installation(tmp_path, tables) as ours:
+            ours.up()
+            with smtplib.SMTP("127.0.0.1", ours.smtp_port, timeout=30) as client:
+                client.login("app", ours.key)
+                client.mail("app@example.org")
+                client.rcpt("gone@example.net")
+                client.rcpt("there@example.net")
+                message = (
+                    client.data(b"From: app@example.org\r\nSubject: hi\r\n\r\nhi\r\n")[1].split()[-1].decode()
+                )
+            sent = {one.recipients[0]: one.sender for one in sink.wait(2)}
+
+            def bounce(home: str) -> int:
+                with smtplib.SMTP("127.0.0.1", ours.smtp_port, timeout=30) as client:
+                    client.ehlo("mx.example.net")
+                    client.mail("")
+                    code, _ = client.rcpt(home)
+                    return client.data(_BOUNCE)[0] if code == 250 else code
+
+            assert bounce(sent["gone@example.net"].replace("b+a", "b+b")) == 550
+            assert bounce(sent["gone@example.net"]) == 250
+            # Once more is once.
+            assert bounce(sent["gone@example.net"]) == 250
+
+            def shown() -> str:
+                return ours.run("messages", "show", message).stdout
+
+            def suppressed() -> str:
+                return ours.run("suppressions", "list", "--account", "default").stdout
+
+            wait_for(lambda: "no_such_user" in shown(), "the bounce")
+            assert "gone@example.net" in suppressed()
+            assert "there@example.net" not in suppressed()
+
+
+_BOUNCE = b"""From: MAILER-DAEMON@mx.example.net
+Subject: failure notice
+Message-ID: <once@mx.example.net>
+
+<gone@example.net>:
+550 5.1.1 no such user here
+"""
