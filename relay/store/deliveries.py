@@ -183,7 +183,7 @@ _HISTORY = (
         t.event.c.message_id.in_(_IDS),
         t.event.c.kind.in_(["deferred", "ambiguous", "switched"]),
         # Not what providers report of mail that they have taken.
-        t.event.c.attempt.is_not(None),
+        sa.or_(t.event.c.attempt.is_not(None), t.event.c.kind == "switched"),
     )
     .order_by(t.event.c.id)
 )
