@@ -4,11 +4,13 @@ import asyncio
 import itertools
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from relay.core.event import EventKind
 from relay.core.status import State
+from relay.store import deliveries, recovery
 from relay.store.database import Database, open_database
 from relay.tracking.recorder import Recorder
 from tests.tracking.stream import (
@@ -113,3 +115,32 @@ async def _storm(database: Database, mails: Sequence[Mail], dice: random.Random)
 def _way_home(fact: Fact) -> str:
     """Not chance: what is told twice is told in the same words."""
     return "message" if fact.second % 3 == 0 else "token"
+
+
+def test_what_a_provider_reports_is_no_try_of_ours(sqlite_url: str) -> None:
+    """Routing counts tries in vain; a provider that has the mail and is put off by others is not one of them."""
+
+    async def scene() -> None:
+        database = open_database(sqlite_url)
+        (mail,) = await claimed(database, await account_of(database), 1)
+        record = Recorder(database).record
+        await tell(database, record, [(mail, Fact(EventKind.DEFERRED, 2)), (mail, UNCLEAR)])
+        found = await database.read(deliveries.history, [mail.claim.message_id])
+        assert [kind for kind, _, _ in found[mail.claim.id]] == ["ambiguous"]
+        await database.close()
+
+    asyncio.run(scene())
+
+
+def test_what_was_reported_on_is_not_sent_again_when_its_worker_vanished(database_url: str) -> None:
+    async def scene() -> None:
+        database = open_database(database_url)
+        gone, lost = await claimed(database, await account_of(database), 2)
+        await Recorder(database).record("vendor", [gone.report(Fact(EventKind.DELIVERED, 3))])
+        later = datetime.now(UTC) + timedelta(days=1)
+        await database.write(recovery.recover, now=later, poison_after=3)
+        states = [one[0][6:8] for one in await database.read(snapshot, [gone, lost])]
+        assert states == [("done", None), ("queued", later)]
+        await database.close()
+
+    asyncio.run(scene())
