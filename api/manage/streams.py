@@ -46,6 +46,12 @@ From = Annotated[
 ]
 
 
+ComplaintFrom = Annotated[
+    Literal["stream", "account"],
+    Field(description="Whether who complains gets no more mail of this stream, or of the account."),
+]
+
+
 class ChangedStream(Asked):
     title: Title = None
     lane: LaneWord = "normal"
@@ -53,6 +59,7 @@ class ChangedStream(Asked):
     track_clicks: Tracked = None
     unsubscribe: Unsubscribe = False
     unsubscribe_from: From = "stream"
+    complaint_from: ComplaintFrom = "account"
 
 
 class NewStream(ChangedStream):
@@ -121,8 +128,9 @@ def _changed(stream: Stream, asked: ChangedStream) -> Stream:
     )
     if "lane" in given:
         given["lane"] = Lane(given["lane"])
-    if "unsubscribe_from" in given:
-        given["unsubscribe_from"] = Leaving(given["unsubscribe_from"])
+    for name in ("unsubscribe_from", "complaint_from"):
+        if name in given:
+            given[name] = Leaving(given[name])
     return replace(stream, track=track, **given)
 
 
@@ -136,4 +144,5 @@ def shown(stream: Stream) -> dict[str, Any]:
         "track_clicks": stream.track.clicks,
         "unsubscribe": stream.unsubscribe,
         "unsubscribe_from": stream.unsubscribe_from,
+        "complaint_from": stream.complaint_from,
     }

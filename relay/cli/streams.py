@@ -36,6 +36,10 @@ From = Annotated[
     str | None, typer.Option(help="What those who unsubscribe get no more of: this stream, or the account.")
 ]
 
+ComplaintFrom = Annotated[
+    str | None, typer.Option(help="What those who complain get no more of: this stream, or the account.")
+]
+
 
 @app.command("list")
 def list_(account: Account = "default", config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -63,12 +67,15 @@ def add(
     track_clicks: Clicks = None,
     unsubscribe: Unsubscribe = None,
     unsubscribe_from: From = None,
+    complaint_from: ComplaintFrom = None,
     config: ConfigOption = None,
 ) -> None:
     """Add a stream; doors know it within seconds."""
     from relay.store import accounts, streams
 
-    changes = _changes(title, lane, unsubscribe, unsubscribe_from)
+    changes = _changes(
+        title, lane, unsubscribe, unsubscribe_from=unsubscribe_from, complaint_from=complaint_from
+    )
     stream = replace(Stream(name), track=Track(track_opens, track_clicks), **changes)
 
     def work(connection: "sa.Connection") -> Stream:
@@ -88,12 +95,15 @@ def change(
     track_clicks: Clicks = None,
     unsubscribe: Unsubscribe = None,
     unsubscribe_from: From = None,
+    complaint_from: ComplaintFrom = None,
     config: ConfigOption = None,
 ) -> None:
     """Change a stream, a built-in one too; what is not named stays."""
     from relay.store import accounts, streams
 
-    changes = _changes(title, lane, unsubscribe, unsubscribe_from)
+    changes = _changes(
+        title, lane, unsubscribe, unsubscribe_from=unsubscribe_from, complaint_from=complaint_from
+    )
     track = Track(track_opens, track_clicks)
 
     def work(connection: "sa.Connection") -> Stream:
@@ -120,10 +130,11 @@ def remove(name: Name, account: Account = "default", config: ConfigOption = None
 
 
 def _changes(
-    title: str | None, lane: str | None, unsubscribe: bool | None, unsubscribe_from: str | None
+    title: str | None, lane: str | None, unsubscribe: bool | None, **leaving: str | None
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"title": title, "unsubscribe": unsubscribe}
-    for name, word, words in (("lane", lane, Lane), ("unsubscribe_from", unsubscribe_from, Leaving)):
+    listed = [("lane", lane, Lane), *((name, word, Leaving) for name, word in leaving.items())]
+    for name, word, words in listed:
         try:
             found[name] = None if word is None else words(word)
         except ValueError:

@@ -31,7 +31,7 @@ class Track(NamedTuple):
 
 
 class Leaving(StrEnum):
-    """What somebody who unsubscribes gets no more of."""
+    """What somebody who unsubscribes, or complains, gets no more of."""
 
     STREAM = "stream"  #: mail of this stream
     ACCOUNT = "account"  #: any mail of the account
@@ -50,6 +50,8 @@ class Stream:
     #: mail to one recipient gets List-Unsubscribe and List-Unsubscribe-Post (RFC 8058) where it has neither
     unsubscribe: bool = False
     unsubscribe_from: Leaving = Leaving.STREAM
+    #: what somebody who calls a mail of it spam gets no more of
+    complaint_from: Leaving = Leaving.ACCOUNT
     title: str | None = None  #: what recipients read when they leave
 
 

@@ -23,8 +23,8 @@ from relay.core.provider import Report
 from relay.core.reply import Reply
 from relay.core.standing import Standing, after
 from relay.core.status import State
-from relay.core.stream import DEFAULT
-from relay.store import standings, suppressions, timeline
+from relay.core.stream import DEFAULT, Leaving, Stream
+from relay.store import standings, streams, suppressions, timeline
 from relay.store import tables as t
 from relay.store.suppressions import NewSuppression, Reason
 from relay.store.types import BigInt
@@ -371,15 +371,14 @@ def _waits(row: Any) -> bool:
 def _suppress(connection: sa.Connection, told: Sequence[tuple[Line, _Home]]) -> None:
     entries = []
     leavers: list[tuple[Line, Any]] = []
+    complainers: list[tuple[Line, Any]] = []
     for line, home in told:
         row, report = home.recipient, line.report
         if row is None:
             continue
         note = _fit(str(report.reply)) if report.reply is not None else None
         if report.kind is EventKind.COMPLAINED:
-            entries.append(
-                NewSuppression(row.account_id, row.address, Reason.COMPLAINT, line.source, note=note)
-            )
+            complainers.append((line, row))
         elif report.kind is EventKind.BOUNCED and report.bounce and report.bounce.kind is BounceClass.HARD:
             entries.append(NewSuppression(row.account_id, row.address, Reason.BOUNCE, line.source, note=note))
         elif report.kind is EventKind.UNSUBSCRIBED and "stream" not in report.detail:
@@ -387,17 +386,44 @@ def _suppress(connection: sa.Connection, told: Sequence[tuple[Line, _Home]]) -> 
             leavers.append((line, row))
     if leavers:
         entries += _left(connection, leavers)
+    if complainers:
+        entries += _complained(connection, complainers)
     if entries:
         suppressions.add_many(connection, entries)
 
 
 def _left(connection: sa.Connection, leavers: Sequence[tuple[Line, Any]]) -> Iterable[NewSuppression]:
-    """Those who unsubscribed at a provider get no more mail of the stream."""
-    ids = list({row.message_id for _, row in leavers})
+    """Those who unsubscribed at a provider get no more mail of the stream, or of the account where that says so."""
+    for line, row, stream in _streamed(connection, leavers):
+        scope = None if stream.unsubscribe_from is Leaving.ACCOUNT else stream.name
+        yield NewSuppression(row.account_id, row.address, Reason.UNSUBSCRIBE, line.source, stream=scope)
+
+
+def _complained(
+    connection: sa.Connection, complainers: Sequence[tuple[Line, Any]]
+) -> Iterable[NewSuppression]:
+    """Those who complained get no more mail of the account, or of the stream where that says so."""
+    for line, row, stream in _streamed(connection, complainers):
+        note = _fit(str(line.report.reply)) if line.report.reply is not None else None
+        scope = stream.name if stream.complaint_from is Leaving.STREAM else None
+        yield NewSuppression(
+            row.account_id, row.address, Reason.COMPLAINT, line.source, stream=scope, note=note
+        )
+
+
+def _streamed(
+    connection: sa.Connection, told: Sequence[tuple[Line, Any]]
+) -> Iterable[tuple[Line, Any, Stream]]:
+    """With the stream of each mail, as it is now."""
+    ids = list({row.message_id for _, row in told})
     options = {row.id: row.options or {} for row in connection.execute(_OPTIONS, {"b_ids": ids})}
-    for line, row in leavers:
-        stream = options[row.message_id].get("stream") or DEFAULT
-        yield NewSuppression(row.account_id, row.address, Reason.UNSUBSCRIBE, line.source, stream=stream)
+    known = {
+        account_id: streams.of_account(connection, account_id)
+        for account_id in {row.account_id for _, row in told}
+    }
+    for line, row in told:
+        name = options[row.message_id].get("stream") or DEFAULT
+        yield line, row, known[row.account_id].get(name) or Stream(name)
 
 
 _OPTIONS = sa.select(t.message.c.id, t.message.c.options).where(t.message.c.id.in_(_IDS))

@@ -101,6 +101,7 @@ def _values(stream: Stream) -> dict[str, Any]:
         "track_clicks": stream.track.clicks,
         "unsubscribe": stream.unsubscribe,
         "unsubscribe_from": stream.unsubscribe_from,
+        "complaint_from": stream.complaint_from,
     }
 
 
@@ -111,5 +112,6 @@ def _stream(row: Mapping[Any, Any]) -> Stream:
         track=Track(row["track_opens"], row["track_clicks"]),
         unsubscribe=row["unsubscribe"],
         unsubscribe_from=Leaving(row["unsubscribe_from"]),
+        complaint_from=Leaving(row["complaint_from"]),
         title=row["title"],
     )

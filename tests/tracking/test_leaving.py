@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+from relay.core.clock import now
+from relay.core.event import EventKind
+from relay.core.provider import Report
+from relay.store import ingestion
 from tests.api.conftest import refused
 from tests.tracking.conftest import URL
 
@@ -129,3 +133,19 @@ def test_without_https_there_is_no_one_click(open_post):
     mail = post.mail(post.sent(stream="bulk")["id"])
     assert mail["List-Unsubscribe"].startswith("<http://door.example/u/")
     assert mail["List-Unsubscribe-Post"] is None
+
+
+def test_how_much_a_complaint_ends_is_the_streams_to_say(post):
+    manager = post.work(_manager).secret
+    stream = {"name": "news", "complaint_from": "stream"}
+    assert post.request("POST", "/v1/streams", key=manager, json=stream).status_code == 201
+    for name, address in (("news", "a@example.net"), ("bulk", "b@example.net"), (None, "c@example.net")):
+        sent = post.sent(recipient=address, **({"stream": name} if name else {}))
+        report = Report(EventKind.COMPLAINED, now(), token=sent["id"], recipient=address)
+        post.work(ingestion.record, "test", [report], now=now())
+    listed = post.get("/v1/suppressions").json()["data"]
+    assert {(one["address"], one["stream"], one["reason"]) for one in listed} == {
+        ("a@example.net", "news", "complaint"),
+        ("b@example.net", None, "complaint"),
+        ("c@example.net", None, "complaint"),
+    }

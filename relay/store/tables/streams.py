@@ -26,4 +26,5 @@ class StreamRow(SQLModel, table=True):
     track_clicks: bool | None = None
     unsubscribe: bool
     unsubscribe_from: str = Field(max_length=8)
+    complaint_from: str = Field(max_length=8)
     created_at: datetime = Field(default_factory=now, sa_type=Instant)

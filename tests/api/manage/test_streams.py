@@ -26,6 +26,7 @@ def test_a_stream_is_made_changed_and_removed(ask, door, manager):
         "built_in": False,
         "track_clicks": None,
         "unsubscribe_from": "stream",
+        "complaint_from": "account",
     }
     assert ask(manager, "POST", STREAMS, NEWS)[0] == 409
     assert ask(door.key, "GET", f"{STREAMS}/news") == (200, made)
@@ -66,6 +67,7 @@ def test_streams_are_ones_own(ask, door, admin, manager):
         {"name": "x" * 65},
         {"name": "x", "lane": "urgent"},
         {"name": "x", "unsubscribe_from": "everything"},
+        {"name": "x", "complaint_from": None},
         {"name": "x", "title": "a\nb"},
         {"name": "x", "colour": "red"},
     ],

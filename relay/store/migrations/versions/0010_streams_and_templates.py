@@ -29,6 +29,7 @@ def _add_streams() -> None:
         sa.Column("track_clicks", sa.Boolean(), nullable=True),
         sa.Column("unsubscribe", sa.Boolean(), nullable=False),
         sa.Column("unsubscribe_from", sa.String(length=8), nullable=False),
+        sa.Column("complaint_from", sa.String(length=8), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name="fk_stream_account_id"),
         sa.PrimaryKeyConstraint("id", name="pk_stream"),
