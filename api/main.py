@@ -45,6 +45,7 @@ def build(context: Context) -> ASGIApp:
         settings=context.settings.api,
         installation=context.settings,
         database=context.database,
+        queue=context.queue,
         intake=intake,
         gate=Gate(authenticator),
         once=Once(context.database, intake),

@@ -7,6 +7,7 @@ from api.idempotency import Once
 from api.nomsa.bodies import Bodies
 from relay.config import Settings
 from relay.intake import Intake
+from relay.queue import Queue
 from relay.ratelimit import RateLimiter
 from relay.sections import ApiSettings
 from relay.store.database import Database
@@ -18,6 +19,7 @@ class Services:
     #: all that this process was started with
     installation: Settings
     database: Database
+    queue: Queue
     intake: Intake
     gate: Gate
     once: Once

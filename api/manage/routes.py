@@ -15,6 +15,8 @@ from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
 from api.manage.keys import Whose as WhoseKeys
 from api.manage.providers import Asking as AskingRoutes
 from api.manage.providers import Providers, TestMail
+from api.manage.queue import Doing, Queue, Rerouting, Wanted
+from api.manage.queue import Whose as WhoseQueue
 from api.manage.senders import NewSender, Senders
 from api.manage.senders import Whose as WhoseSenders
 from api.manage.streams import NAME_PATTERN, ChangedStream, NewStream, Streams
@@ -42,6 +44,7 @@ def router(services: Services) -> APIRouter:
     _streams(routes, Streams(services))
     _suppressions(routes, Suppressions(services))
     _providers(routes, Providers(services))
+    _queue(routes, Queue(services))
     return routes
 
 
@@ -338,3 +341,19 @@ def _providers(routes: APIRouter, calls: Providers) -> None:
         query=AskingRoutes,
         refuses=(404, *faulty),
     )
+
+
+def _queue(routes: APIRouter, calls: Queue) -> None:
+    tag, base = "Queue", "/v1/queue"
+    add(routes, "GET", base, calls.list, "List mail that waits, and why it does", tag=tag, query=Wanted)
+    add(routes, "GET", f"{base}/summary", calls.summary, "Count what waits", tag=tag, query=WhoseQueue)
+    for word, call, asks, summary in (
+        ("hold", calls.hold, Doing, "Stop queued mail until it is released"),
+        ("release", calls.release, Doing, "Put held or parked mail back into the queue"),
+        ("retry", calls.retry, Doing, "Try queued mail now"),
+        ("reroute", calls.reroute, Rerouting, "Send waiting mail by a provider of your choice"),
+        ("cancel", calls.cancel, Doing, "Take waiting mail out of the queue for good"),
+        ("purge", calls.purge, Doing, "Cancel waiting mail and delete what it says"),
+    ):
+        refuses = (404,) if asks is Rerouting else ()
+        add(routes, "POST", f"{base}/{word}", call, summary, tag=tag, asks=asks, refuses=refuses)

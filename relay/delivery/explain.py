@@ -69,6 +69,7 @@ def explain_stored(
             recipient = OutgoingRecipient(one["id"], one["address"], one["attempts"])
             mail = replace(outgoing_of(ClaimedMail(message, dict(row)), (), raw), recipients=(recipient,))
         facts = facts_of(row, one["address"], *names)
+        facts.pin = one["route"] if one["route"] in providers else None
         found.append(explain(connection, settings, providers, facts, mail=mail, lines=lines.get(one["id"])))
     return found
 

@@ -96,6 +96,8 @@ class Planner:
         left: list[tuple[Claim, Plan]] = []
         for claim in claims:
             facts: Facts = facts_of(mail.row, claim.address, *self._names)
+            if claim.route in fleet.ways:
+                facts.pin = claim.route
             history = histories.get(claim.id, FRESH)
             plan = fleet.router.choose(facts, fleet.circuits, tried, history)
             if plan.provider is None:

@@ -96,12 +96,17 @@ class Router:
         return None
 
     def order(self, facts: Facts) -> tuple[str, ...]:
-        """The providers the mail may take, most wanted first. A sender's hint picks among them and adds none."""
+        """The providers the mail may take, most wanted first.
+
+        A sender's hint picks among them and adds none; an operator's word goes before them all.
+        """
         if self._only is not None:
             order = self._only
         else:
             rule = self.rule(facts) if self.rules else None
             order = routes.order(self.default if rule is None else rule.tree, facts.id)
+        if facts.pin is not None:
+            return (facts.pin, *(name for name in order if name != facts.pin))
         if facts.hint in order[1:]:
             return (facts.hint, *(name for name in order if name != facts.hint))
         return order

@@ -26,6 +26,8 @@ class Facts:
     size: int = 0  #: octets
     #: the provider the sender would like, where its route names it
     hint: str | None = None
+    #: the provider an operator wants it to go by, whatever its route names
+    pin: str | None = None
 
     @property
     def sender_domain(self) -> str:

@@ -40,6 +40,8 @@ class Claim:
     orcpt: str | None
     #: workers that vanished with it in hand
     crashes: int = 0
+    #: the provider that an operator wants it to go by
+    route: str | None = None
 
 
 @dataclass(slots=True)

@@ -11,6 +11,8 @@ from relay.store.types import BigInt, Instant, Json
 
 #: the few messages an operator looks for. SQLite uses an index of a part only where a query repeats its words.
 FAILED = "status IN ('UNSENT', 'BOUNCED', 'COMPLAINT')"
+#: the recipients that wait for a person; the same holds
+STOPPED = "state IN ('held', 'parked')"
 
 
 class Message(SQLModel, table=True):
@@ -115,9 +117,11 @@ class Recipient(SQLModel, table=True):
         sa.Index("ix_recipient_message_id", "message_id", "position"),
         # The address alone: every octet of it is written with every recipient.
         sa.Index("ix_recipient_address", "address"),
+        # By account, so that a claim can be fair to each; see `relay.store.fairness`.
         sa.Index(
             "ix_recipient_due",
             "lane",
+            "account_id",
             "due_at",
             sqlite_where=sa.text("state = 'queued'"),
             postgresql_where=sa.text("state = 'queued'"),
@@ -131,9 +135,20 @@ class Recipient(SQLModel, table=True):
         sa.Index(
             "ix_recipient_waiting_for",
             "waiting_for",
+            "lane",
+            "account_id",
             "id",
             sqlite_where=sa.text("waiting_for IS NOT NULL"),
             postgresql_where=sa.text("waiting_for IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_recipient_stopped",
+            "state",
+            "lane",
+            "account_id",
+            "id",
+            sqlite_where=sa.text(STOPPED),
+            postgresql_where=sa.text(STOPPED),
         ),
         sa.Index(
             "ix_recipient_suspect",
@@ -169,6 +184,8 @@ class Recipient(SQLModel, table=True):
     ref_key: int | None = Field(default=None, sa_type=BigInt)
     #: what a queued one waits for: a provider, or `provider/domain`; `due_at` is then only the latest time
     waiting_for: str | None = Field(default=None, max_length=320)
+    #: the provider that an operator wants it to go by, whatever its route says
+    route: str | None = Field(default=None, max_length=64)
     reply: str | None = Field(default=None, sa_type=sa.Text)  #: the last reply, as words
     notify: str | None = Field(default=None, max_length=30)
     orcpt: str | None = Field(default=None, max_length=500)
