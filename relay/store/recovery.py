@@ -95,7 +95,9 @@ def recover(
             crashes=crashes,
             # The vanished worker's number must not be valid any more.
             fence=t.recipient.c.fence + 1,
-            due_at=sa.case((sa.or_(_GONE, poison), sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
+            due_at=sa.case(
+                (sa.or_(_GONE, poison), sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)
+            ),
             lease_until=sa.null(),
             updated_at=now,
         )

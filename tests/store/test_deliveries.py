@@ -129,11 +129,7 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
         due = later(60)
         await database.write(
             deliveries.settle,
-            [
-                settlement(
-                    mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x"
-                )
-            ],
+            [settlement(mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x")],
         )
         assert await database.write(deliveries.claim, [stored.id], now=later(59), lease=LEASE) == []
         assert await database.read(deliveries.due_lanes, now=later(59)) == []

@@ -193,7 +193,8 @@ class Recipient(SQLModel, table=True):
     sent_at: datetime | None = Field(default=None, sa_type=Instant)
     delivered_at: datetime | None = Field(default=None, sa_type=Instant)
     opened_at: datetime | None = Field(default=None, sa_type=Instant)
-    failed_at: datetime | None = Field(default=None, sa_type=Instant)  #: when it bounced, or was complained about
+    #: when it bounced, or was complained about
+    failed_at: datetime | None = Field(default=None, sa_type=Instant)
     error_code: str | None = Field(default=None, max_length=255)
     error_sub_type: str | None = Field(default=None, max_length=255)
     bounce_class: str | None = Field(default=None, max_length=8)
