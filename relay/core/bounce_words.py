@@ -487,24 +487,3 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
         ),
     ),
 )
-
-#: tried after the codes: phrases of RFC 5321 itself, which stand beside a reply code whatever it was for
-STOCK: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
-    (
-        Bounce(BounceClass.HARD, BounceReason.NO_SUCH_USER),
-        (
-            r"mailbox (?:name )?(?:unavailable|not (?:found|allowed|available))",
-            r"no mailbox",
-            r"user not local",
-        ),
-    ),
-    (
-        Bounce(BounceClass.SOFT, BounceReason.OTHER),
-        (
-            r"local error",
-            r"action aborted",
-            r"internal (?:error|failure)",
-            r"(?:system|server|software|configuration|config) (?:error|problem)",
-        ),
-    ),
-)

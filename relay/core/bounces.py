@@ -66,8 +66,29 @@ def _transient(reply: Reply | None, codes: Iterable[str]) -> bool:
     return any(code.startswith("4") for code in codes)
 
 
+#: tried after the codes: phrases of RFC 5321 itself, which stand beside a reply code whatever it was for
+_STOCK_WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
+    (
+        Bounce(_HARD, _R.NO_SUCH_USER),
+        (
+            r"mailbox (?:name )?(?:unavailable|not (?:found|allowed|available))",
+            r"no mailbox",
+            r"user not local",
+        ),
+    ),
+    (
+        Bounce(_SOFT, _R.OTHER),
+        (
+            r"local error",
+            r"action aborted",
+            r"internal (?:error|failure)",
+            r"(?:system|server|software|configuration|config) (?:error|problem)",
+        ),
+    ),
+)
+
 _WORDS = tuple((bounce, re.compile("|".join(patterns))) for bounce, patterns in bounce_words.WORDS)
-_STOCK = tuple((bounce, re.compile("|".join(patterns))) for bounce, patterns in bounce_words.STOCK)
+_STOCK = tuple((bounce, re.compile("|".join(patterns))) for bounce, patterns in _STOCK_WORDS)
 
 
 def _by_words(text: str) -> Bounce | None:

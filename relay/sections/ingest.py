@@ -75,8 +75,9 @@ class IngestSettings(Section):
     max_webhook: Bytes = 5 * MIB
     #: tries to read what was told before it is set aside
     tries: Annotated[int, Field(ge=1)] = 5
-    #: how long reports are tried whose mail has not turned up, and how long they are kept for looking at after that
+    #: how long reports are tried whose mail has not turned up
     early_for: Seconds = 3600.0
+    #: how long these are kept for looking at after that
     keep_orphans: Seconds = 7 * _DAY
     #: how long what could not be read is kept
     keep_failed: Seconds = 30 * _DAY
