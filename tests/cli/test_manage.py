@@ -126,3 +126,38 @@ def test_an_import_tells_of_wrong_lines_and_takes_the_others(
     assert found == {"good@example.org": "complaint", "also@example.org": "unsubscribe"}
     file.write_text("mail\na@example.org\n")
     assert "address among them" in wrong(installation, "suppressions", "import", str(file))
+
+
+def test_streams_are_made_changed_and_removed(installation: Installation) -> None:
+    ok(installation, "streams", "add", "news", "--title", "News", "--lane", "bulk", "--unsubscribe")
+    assert "news already" in wrong(installation, "streams", "add", "news")
+    ok(installation, "streams", "change", "news", "--track-opens", "--complaint-from", "stream")
+    ok(installation, "streams", "change", "bulk", "--no-unsubscribe")
+    rows = {row["name"]: row for row in json.loads(ok(installation, "streams", "list", "--json"))}
+    assert list(rows) == ["transactional", "bulk", "news"]
+    news = rows["news"]
+    assert (news["lane"], news["opens"], news["clicks"], news["unsubscribe"]) == ("bulk", True, None, True)
+    assert rows["bulk"]["unsubscribe"] is False
+    ok(installation, "streams", "remove", "bulk")
+    ok(installation, "streams", "remove", "news")
+    assert "no stream named news" in wrong(installation, "streams", "remove", "news")
+    assert "--lane" in wrong(installation, "streams", "add", "x", "--lane", "fast", code=2)
+    assert "1 to 64" in wrong(installation, "streams", "add", "Not A Name")
+
+
+def test_suppressions_of_one_stream_come_and_go_as_csv(installation: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "left.csv"
+    file.write_text(
+        "address,stream,reason\na@x.example,news,unsubscribe\na@x.example,,bounce\nb@x.example,No!,\n"
+    )
+    assert "1 lines were left out" in wrong(installation, "suppressions", "import", str(file))
+    exported = ok(installation, "suppressions", "export")
+    assert {tuple(line.split(",")[:3]) for line in exported.splitlines() if "x.example" in line} == {
+        ("a@x.example", "news", "unsubscribe"),
+        ("a@x.example", "", "bounce"),
+    }
+    ok(installation, "suppressions", "add", "c@x.example", "--stream", "news")
+    ok(installation, "suppressions", "remove", "c@x.example", "--stream", "news")
+    assert "of news" in wrong(installation, "suppressions", "remove", "c@x.example", "--stream", "news")
+    listed = json.loads(ok(installation, "suppressions", "list", "--stream", "news", "--json"))
+    assert [row["address"] for row in listed] == ["a@x.example"]
