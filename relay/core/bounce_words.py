@@ -15,15 +15,23 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
                 r"(?:verify|validate|verification of) (?:the )?(?:sender|return[- ]path|your "
                 r"(?:e-?mail )?address)"
             ),
+            r"\b(?:helo|ehlo)\b",
+            r"sender (?:denied|refused|not allowed|is invalid|invalid)",
+            r"your (?:ip|host|hostname|server|domain|e?-?mail server)\b",
+            r"envelope (?:sender|from)|return[- ]path",
             r"sender callback",
-            r"unknown sender",
-            r"invalid sender",
-            r"sender domain",
-            r"domain of sender",
-            r"sending domain",
+            r"(?:unknown|invalid) sender|(?:sender|sending) domain|domain of sender",
             r"mail from .{0,60}(?:rejected|denied)",
             r"fix reverse dns",
             r"(?:unrouteable|unroutable) sender",
+        ),
+    ),
+    (
+        Bounce(BounceClass.SOFT, BounceReason.PROTOCOL),
+        (
+            r"\bin (?:the )?(?:from|to|sender|message) header",
+            r"message-id (?:header )?(?:is |was )?(?:missing|invalid)",
+            r"(?:missing|invalid) message-id",
         ),
     ),
     (
@@ -260,7 +268,7 @@ WORDS: tuple[tuple[Bounce, tuple[str, ...]], ...] = (
                 r"(?:disabled|inactive|deactivated|suspended|closed|expired) (?:or \w+ )?(?:account|"
                 r"mail ?box|user|recipient|e-?mail)"
             ),
-            r"no longer (?:valid|exists?|in use|accept)",
+            r"no longer (?:valid|exists?|in use)",
             (
                 r"no longer (?:\w+ ){0,3}(?:employed|work|with (?:us|the|this)|at this|an? "
                 r"(?:employee|valid|user))"

@@ -54,6 +54,16 @@ R = BounceReason
         ("550 5.1.1 <x@example.net> mailbox full", S, R.MAILBOX_FULL),
         ("554 5.0.0 Account has been suspended", H, R.INACTIVE),
         ("550 5.1.1 <a@example.org>: Sender address rejected: User unknown", B, R.AUTHENTICATION),
+        # About us, in the words for recipients.
+        ("550 5.7.1 Your IP address is not valid for sending", B, R.AUTHENTICATION),
+        ("554 5.1.0 Sender denied", B, R.AUTHENTICATION),
+        ("554 HELO host not found", B, R.AUTHENTICATION),
+        ("554 Invalid domain name in HELO", B, R.AUTHENTICATION),
+        ("550 5.7.1 invalid DKIM signature, domain unknown", B, R.AUTHENTICATION),
+        ("550 5.7.1 DMARC policy: address does not exist in SPF", B, R.AUTHENTICATION),
+        ("550 5.5.1 Invalid address syntax in From header", S, R.PROTOCOL),
+        ("550 Message-ID header is missing or invalid user agent", S, R.PROTOCOL),
+        ("550 Requested action not taken: mailbox unavailable. Reject due to policy restrictions", B, R.POLICY),
         # Other languages.
         ("550 5.1.1 Empfänger unbekannt", H, R.NO_SUCH_USER),
         ("550 Der Benutzer existiert nicht", H, R.NO_SUCH_USER),

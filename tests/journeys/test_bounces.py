@@ -33,6 +33,14 @@ from tests.journeys import exim
 from tests.sink import Sink
 from workers.ingest import Ingest, mail_reader
 
+_BOUNCE = b"""From: MAILER-DAEMON@mx.example.net
+Subject: failure notice
+Message-ID: <once@mx.example.net>
+
+<gone@example.net>:
+550 5.1.1 no such user here
+"""
+
 
 @dataclass
 class Parts:
@@ -228,12 +236,12 @@ def test_an_installation_hears_of_its_bounces_and_suppresses_the_dead(tmp_path: 
                 )
             sent = {one.recipients[0]: one.sender for one in sink.wait(2)}
 
-            def bounce(home: str) -> int:
+            def bounce(home: str, raw: bytes = _BOUNCE) -> int:
                 with smtplib.SMTP("127.0.0.1", ours.smtp_port, timeout=30) as client:
                     client.ehlo("mx.example.net")
                     client.mail("")
                     code, _ = client.rcpt(home)
-                    return client.data(_BOUNCE)[0] if code == 250 else code
+                    return client.data(raw)[0] if code == 250 else code
 
             assert bounce(sent["gone@example.net"].replace("b+a", "b+b")) == 550
             assert bounce(sent["gone@example.net"]) == 250
@@ -247,14 +255,12 @@ def test_an_installation_hears_of_its_bounces_and_suppresses_the_dead(tmp_path: 
                 return ours.run("suppressions", "list", "--account", "default").stdout
 
             wait_for(lambda: "no_such_user" in shown(), "the bounce")
+            # The second telling has been read as well, once a third bounce behind it has.
+            assert (
+                bounce(sent["there@example.net"], _BOUNCE.replace(b"no such user here", b"mailbox full"))
+                == 250
+            )
+            wait_for(lambda: "mailbox_full" in shown(), "the other bounce")
+            assert shown().count("no_such_user") == 1
             assert "gone@example.net" in suppressed()
             assert "there@example.net" not in suppressed()
-
-
-_BOUNCE = b"""From: MAILER-DAEMON@mx.example.net
-Subject: failure notice
-Message-ID: <once@mx.example.net>
-
-<gone@example.net>:
-550 5.1.1 no such user here
-"""
