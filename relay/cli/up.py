@@ -1,6 +1,7 @@
 """`pillarbox up`: everything on this machine, in the foreground, from nothing."""
 
 import fcntl
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from relay.cli.output import ConfigOption, console, fail, settings_from
 
 if TYPE_CHECKING:
     from relay.config import Settings
-    from relay.process import Role
     from relay.store.accounts import NewKey
     from relay.supervisor import Child
 
@@ -119,30 +119,35 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
 
 
 def _children(settings: "Settings") -> "list[Child]":
-    """The processes, doors first. Their modules are loaded here, before any fork, so that they share the memory."""
-    from api.main import serve as api
-    from relay.smtp.server import serve as smtp
+    """The processes, doors first. What they have in common is loaded here, before any fork, so that they share it."""
+    import relay.process  # noqa: F401
     from relay.supervisor import Child
-    from workers.clock import serve as clock
-    from workers.main import serve as worker
 
     wanted = [
-        ("smtp", smtp, settings.smtp.processes),
-        ("api", api, settings.api.processes),
-        ("worker", worker, settings.delivery.processes),
-        ("clock", clock, 1),
+        ("smtp", "relay.smtp.server", settings.smtp.processes),
+        ("api", "api.main", settings.api.processes),
+        ("worker", "workers.main", settings.delivery.processes),
+        ("clock", "workers.clock", 1),
     ]
+    for _, module, count in wanted:
+        if count > 1:
+            importlib.import_module(module)
     return [
-        Child(name if count == 1 else f"{name}-{number}", _body(role, name, settings))
-        for name, role, count in wanted
+        Child(name if count == 1 else f"{name}-{number}", _body(module, name, settings))
+        for name, module, count in wanted
         for number in range(1, count + 1)
     ]
 
 
-def _body(role: "Role", name: str, settings: "Settings") -> Callable[[Callable[[], None]], int]:
+def _body(module: str, name: str, settings: "Settings") -> Callable[[Callable[[], None]], int]:
+    """What a child does. What it alone needs it loads itself, as children load side by side and a parent could not."""
     from relay import process
 
-    return lambda ready: process.run(role, name, settings, ready=ready, together=True)
+    def run(ready: Callable[[], None]) -> int:
+        role = importlib.import_module(module).serve
+        return process.run(role, name, settings, ready=ready, together=True)
+
+    return run
 
 
 def _greet(settings: "Settings", key: "NewKey | None") -> None:
