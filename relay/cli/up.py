@@ -140,7 +140,7 @@ def _children(settings: "Settings") -> "list[Child]":
 
 
 def _body(module: str, name: str, settings: "Settings") -> Callable[[Callable[[], None]], int]:
-    """What a child does. What it alone needs it loads itself, as children load side by side and a parent could not."""
+    """What a child does. What it alone needs it loads itself: children load side by side."""
     from relay import process
 
     def run(ready: Callable[[], None]) -> int:
