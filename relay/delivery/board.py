@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import socket
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -20,6 +21,7 @@ from relay.routing.meter import Stock
 from relay.store import circuits
 from relay.store.circuits import Mode, Shared
 from relay.store.database import Database
+from relay.store.fairness import Turn
 
 #: seconds between looks at the record, and between two of them that something calls for
 _LOOK = 1.0
@@ -57,6 +59,8 @@ class Board:
         #: keys of mail that waits, as far as this worker knows
         self.rooms = rooms
         self._let: dict[str, float] = {}
+        #: whose mail was let in last, by key and lane
+        self._turns: dict[str, defaultdict[str, Turn]] = {}
         self._rooms_looked = 0.0
         self._looked = -_LOOK
         self._beaten = -_BEAT
@@ -236,9 +240,11 @@ class Board:
             await self._release(key, min(room, _MANY))
 
     async def _release(self, key: str, count: int) -> None:
-        lanes = await self._database.write(circuits.release, key, limit=count, now=now())
+        turns = self._turns.setdefault(key, defaultdict(Turn))
+        lanes = await self._database.write(circuits.release, key, limit=count, now=now(), turns=turns)
         if len(lanes) < count:
             self.rooms.discard(key)
+            self._turns.pop(key, None)
         for lane in set(lanes):
             self._wake(lane)
 

@@ -24,6 +24,7 @@ from relay.sections import DeliverySettings
 from relay.store import deliveries
 from relay.store.database import Database
 from relay.store.deliveries import Claim
+from relay.store.fairness import Turn
 
 #: mails claimed in one transaction at most
 _BATCH = 100
@@ -31,8 +32,8 @@ _BATCH = 100
 _WORTHWHILE = 32
 #: seconds it waits for that; slow sends may keep their places for minutes
 _MOMENT = 0.02
-#: ids remembered per lane; beyond it the record is asked
-_HINTS = 10_000
+#: ids remembered per lane, in the order in which they came; beyond it the record is asked, which is fair to accounts
+_HINTS = 1000
 #: seconds between looks at the record that do not depend on any wake-up
 _LOOK = 5.0
 
@@ -43,6 +44,7 @@ class _LaneState:
     #: the record may hold more than the hints name
     look: bool = True
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: Turn = field(default_factory=Turn)
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ class Engine:
 
     def _woken(self, lane: Lane, ids: Sequence[int]) -> None:
         state = self._lanes[lane]
-        if ids and len(state.hints) + len(ids) <= _HINTS:
+        # Once the record is asked it is asked to the end: newer mail must not keep going before what is left there.
+        if ids and not state.look and len(state.hints) + len(ids) <= _HINTS:
             state.hints.extend(ids)
         else:
             state.look = True
@@ -178,7 +181,7 @@ class Engine:
             else:
                 state.look = False
                 mails = await self._database.write_soon(
-                    deliveries.claim_due, lane.value, limit=count, now=now(), lease=lease
+                    deliveries.claim_due, lane.value, limit=count, now=now(), lease=lease, turn=state.turn
                 )
                 if sum(len(mail.claims) + mail.withheld for mail in mails) >= count:
                     state.look = True

@@ -4,6 +4,7 @@ It is kept in the record rather than in the queue server: without the record not
 the queue server everything still is. Workers read it once a second and write only when something changes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from relay.core.status import Lane
+from relay.store import fairness
 from relay.store import tables as t
+from relay.store.fairness import Turn
+from relay.store.rows import Statement
 
 #: the row whose `mode_at` says when a reload of the configuration was asked for
 _RELOAD = "*"
@@ -174,27 +179,48 @@ def ask_for_reload(connection: sa.Connection, *, now: datetime) -> None:
 # The waiting room.
 
 
-def release(connection: sa.Connection, key: str, *, limit: int, now: datetime) -> list[str]:
-    """Make up to `limit` recipients that wait for `key` due, the oldest first; returns their lanes, one for each."""
-    first = (
-        sa.select(_r.id)
-        .where(_r.waiting_for == key)
-        .order_by(_r.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        t.recipient.update()
-        .where(_r.id.in_(first))
-        .values(
-            waiting_for=None,
-            due_at=sa.case(
-                (_r.state == sa.literal_column("'queued'"), sa.literal(now, _r.due_at.type)), else_=_r.due_at
-            ),
+def release(
+    connection: sa.Connection,
+    key: str,
+    *,
+    limit: int,
+    now: datetime,
+    turns: defaultdict[str, Turn] | None = None,
+) -> list[str]:
+    """Make up to `limit` recipients that wait for `key` due; returns their lanes, one for each.
+
+    Urgent ones go before all others, normal ones get three places where bulk ones get one, and in a lane each account
+    has its turn, its oldest first; `turns` remembers by lane whose it was.
+    """
+    turns = defaultdict(Turn) if turns is None else turns
+
+    def let(lane: str, most: int) -> list[str]:
+        rows = fairness.share_out(
+            lambda after, some: fairness.waiting(connection, key, lane, after, some),
+            lambda account, few: _LET_IN.rows(connection, now, key, lane, account, few),
+            most,
+            turns[lane],
         )
-        .returning(_r.lane)
-    )
-    return list(connection.execute(statement).scalars())
+        return [lane] * len(rows)
+
+    lanes = let(Lane.URGENT.value, limit)
+    left = limit - len(lanes)
+    if left:
+        normal = let(Lane.NORMAL.value, -(-3 * left // 4))
+        bulk = let(Lane.BULK.value, left - len(normal))
+        lanes += normal + bulk
+        if len(lanes) < limit and normal:
+            lanes += let(Lane.NORMAL.value, limit - len(lanes))
+    return lanes
+
+
+_LET_IN = Statement(
+    "UPDATE recipient SET waiting_for = NULL,"
+    " due_at = CASE WHEN state = 'queued' THEN $1::timestamptz ELSE due_at END"
+    " WHERE id IN (SELECT id FROM recipient WHERE waiting_for IS NOT NULL AND waiting_for = $2::text"
+    " AND lane = $3::text AND account_id = $4::bigint ORDER BY id LIMIT $5::integer FOR UPDATE SKIP LOCKED)"
+    " RETURNING id"
+)
 
 
 def waiting(connection: sa.Connection) -> dict[str, int]:

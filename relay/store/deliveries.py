@@ -18,8 +18,9 @@ from relay.core.bounce import Bounce, BounceClass
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import MAIL_LANES, State, Status, advance
-from relay.store import standings, timeline
+from relay.store import fairness, standings, timeline
 from relay.store import tables as t
+from relay.store.fairness import Turn
 from relay.store.rows import Columns, Statement, updating
 from relay.store.types import BigInt, Instant
 from relay.store.withholding import withhold
@@ -122,10 +123,20 @@ def claim(
 
 
 def claim_due(
-    connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float
+    connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float, turn: Turn | None = None
 ) -> list[ClaimedMail]:
-    """Claim up to `limit` recipients of a lane that are due, longest due first."""
-    return _claimed(connection, _CLAIM_DUE, now + timedelta(seconds=lease), lane, now, limit)
+    """Claim up to `limit` recipients of a lane that are due: of each account alike, longest due first.
+
+    `turn` remembers whose turn it was, for the next claim to go on from there.
+    """
+    until = now + timedelta(seconds=lease)
+    rows = fairness.share_out(
+        lambda after, most: fairness.with_due(connection, lane, now, after, most),
+        lambda account, few: _CLAIM_DUE.rows(connection, State.SENDING.value, until, lane, account, now, few),
+        limit,
+        turn or Turn(),
+    )
+    return _mails(connection, rows)
 
 
 def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> list[ClaimedMail]:
@@ -134,7 +145,11 @@ def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> 
 
 
 def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) -> list[ClaimedMail]:
-    claims = [Claim(*row) for row in statement.rows(connection, State.SENDING.value, *parameters)]
+    return _mails(connection, statement.rows(connection, State.SENDING.value, *parameters))
+
+
+def _mails(connection: sa.Connection, rows: Sequence[Any]) -> list[ClaimedMail]:
+    claims = [Claim(*row) for row in rows]
     if not claims:
         return []
     sqlite = connection.dialect.name == "sqlite"
@@ -149,9 +164,7 @@ def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) 
 
 
 # Statements are built once: building one costs more than running it.
-_NOW = sa.bindparam("b_now", type_=Instant())
 _IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
-_QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
 
 
 def _claiming(wanted: str) -> Statement:
@@ -168,8 +181,8 @@ _CLAIM = _claiming(
     "message_id = ANY($3::bigint[]) AND state = $4::text AND due_at <= $5::timestamptz AND crashes = 0"
 )
 _CLAIM_DUE = _claiming(
-    "state = 'queued' AND lane = $3::text AND due_at <= $4::timestamptz AND crashes = 0"
-    " ORDER BY due_at LIMIT $5::integer"
+    "state = 'queued' AND lane = $3::text AND account_id = $4::bigint AND due_at <= $5::timestamptz"
+    " AND crashes = 0 ORDER BY due_at LIMIT $6::integer"
 )
 _CLAIM_SUSPECT = _claiming(
     "state = 'queued' AND crashes > 0 AND due_at <= $3::timestamptz ORDER BY due_at LIMIT 1"
@@ -196,15 +209,6 @@ _BODIES = (
 )
 _HELD = Statement(
     "SELECT id, fence, status FROM recipient WHERE id = ANY($1::bigint[]) AND state = $2::text ORDER BY id FOR UPDATE"
-)
-_DUE = (
-    sa.select(t.recipient.c.id)
-    .where(
-        t.recipient.c.state == _QUEUED,
-        t.recipient.c.lane == sa.bindparam("b_lane"),
-        t.recipient.c.due_at <= _NOW,
-    )
-    .limit(1)
 )
 
 
@@ -397,9 +401,5 @@ def renew(connection: sa.Connection, claims: Sequence[Claim], *, until: datetime
 
 
 def due_lanes(connection: sa.Connection, *, now: datetime) -> list[str]:
-    """The lanes with something due; costs one index probe per lane, whatever the length of the queue."""
-    return [
-        lane.value
-        for lane in MAIL_LANES
-        if connection.execute(_DUE, {"b_lane": lane, "b_now": now}).first() is not None
-    ]
+    """The lanes with something due; costs a few index probes, whatever the length of the queue."""
+    return [lane.value for lane in MAIL_LANES if fairness.with_due(connection, lane.value, now, 0, 1)]

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from relay.core.ids import made_at
 from relay.core.status import MAIL_LANES, State
-from relay.store import circuits
+from relay.store import circuits, fairness
 from relay.store import tables as t
 from relay.store.circuits import Shared
+from relay.store.tables.mail import STOPPED
 from relay.store.types import Instant
 
 #: what is counted of anything at most
@@ -38,13 +40,23 @@ class Standing:
 
 
 _r = t.recipient.c
+
+
+def _stopped(state: State) -> sa.Select[Any]:
+    """How many of each lane a person is to see to."""
+    # SQLite uses an index of a part only where a query repeats its words.
+    one = sa.and_(sa.text(STOPPED), _r.state == sa.literal_column(f"'{state.value}'"))
+    some = sa.select(_r.lane).where(one).limit(MOST).subquery()
+    return sa.select(some.c.lane, sa.func.count()).group_by(some.c.lane)
+
+
 _LANE = sa.bindparam("b_lane", type_=sa.String())
 _QUEUED = sa.and_(_r.state == sa.literal_column("'queued'"), _r.lane == _LANE)
-_FIRST_DUE = sa.select(_r.due_at).where(_QUEUED).order_by(_r.due_at).limit(1)
 _some = sa.select(_r.id).where(_QUEUED).limit(MOST).subquery()
 _WAITING = sa.select(sa.func.count(), sa.func.min(_some.c.id))
 _held = sa.select(_r.lane).where(_r.state == sa.literal_column("'sending'")).limit(MOST).subquery()
 _SENDING = sa.select(_held.c.lane, sa.func.count()).group_by(_held.c.lane)
+_STOPPED = {state: _stopped(state) for state in (State.HELD, State.PARKED)}
 _INBOX = sa.select(sa.func.min(t.inbox.c.due_at)).where(t.inbox.c.due_at.is_not(None))
 _NOTICES = sa.select(sa.func.min(t.notice.c.due_at)).where(t.notice.c.done_at.is_(None))
 
@@ -53,13 +65,16 @@ def look(connection: sa.Connection, *, now: datetime, alive_since: datetime) -> 
     """Everything at once; `alive_since` is the time after which a worker counts as alive."""
     lanes = {lane.value: LaneStanding() for lane in MAIL_LANES}
     for name, lane in lanes.items():
-        due = connection.execute(_FIRST_DUE, {"b_lane": name}).scalar()
+        due = fairness.first_due(connection, name)
         count, oldest = connection.execute(_WAITING, {"b_lane": name}).one()
         lane.recipients[State.QUEUED] = count
         lane.overdue = _seconds(now, due)
         lane.oldest = _seconds(now, made_at(oldest) if oldest is not None else None)
     for name, count in connection.execute(_SENDING):
         lanes[name].recipients[State.SENDING] = count
+    for state, statement in _STOPPED.items():
+        for name, count in connection.execute(statement):
+            lanes[name].recipients[state] = count
     shared = circuits.snapshot(connection, since=alive_since)
     return Standing(
         lanes,

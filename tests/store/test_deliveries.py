@@ -1,6 +1,7 @@
 """The queue in the record: claims, fences, settlements, recovery; the same on both databases."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +12,11 @@ from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
 from relay.core.status import Classification, Door, State
-from relay.store import accounts, deliveries, messages, recovery
+from relay.store import accounts, circuits, deliveries, messages, recovery
+from relay.store import tables as t
 from relay.store.database import Database, open_database
 from relay.store.deliveries import ClaimedMail, Settlement
+from relay.store.fairness import Turn
 
 LEASE = 30.0
 
@@ -267,5 +270,58 @@ def test_recipient_kinds_are_kept_for_the_wire(play: Callable[[Scene], None]) ->
             ["c@x.example"],
             ["b@x.example"],
         )
+
+    play(scene)
+
+
+def test_a_claim_is_fair_to_accounts(play):
+    async def scene(database: Database, account: int) -> None:
+        others = [await database.write(accounts.create_account, f"other{n}") for n in range(2)]
+        await database.write(messages.insert, [submission(account) for _ in range(50)])
+        for other in others:
+            await database.write(messages.insert, [submission(other) for _ in range(3)])
+        turn = Turn()
+
+        async def claimed(limit: int) -> Counter[int]:
+            mails = await database.write(
+                deliveries.claim_due, "normal", limit=limit, now=later(0), lease=LEASE, turn=turn
+            )
+            return Counter(mail.row["account_id"] for mail in mails)
+
+        # One place free at a time: each has its turn.
+        singly = [await claimed(1) for _ in range(3)]
+        assert {next(iter(one)) for one in singly} == {account, *others}
+        # Two of each are left of the others, and what they do not need goes to the one that has most.
+        assert await claimed(15) == {account: 11, others[0]: 2, others[1]: 2}
+        assert await claimed(100) == {account: 38}
+        assert await claimed(100) == {}
+
+    play(scene)
+
+
+def test_a_waiting_room_lets_urgent_mail_in_first_and_each_account_in_its_turn(play):
+    async def scene(database: Database, account: int) -> None:
+        other = await database.write(accounts.create_account, "other")
+        await database.write(
+            messages.insert, [submission(account, options={"lane": "bulk"}) for _ in range(40)]
+        )
+        await database.write(messages.insert, [submission(account) for _ in range(20)])
+        await database.write(messages.insert, [submission(other)])
+        urgent = submission(other, classification=Classification.URGENT)
+        await database.write(messages.insert, [urgent])
+
+        def put_back(connection: Any) -> None:
+            connection.execute(t.recipient.update().values(waiting_for="p", due_at=later(300)))
+
+        await database.write(put_back)
+        assert await database.read(deliveries.due_lanes, now=later(0)) == []
+        lanes = await database.write(circuits.release, "p", limit=9, now=later(0))
+        assert Counter(lanes) == {"urgent": 1, "normal": 6, "bulk": 2}
+        assert await database.read(deliveries.due_lanes, now=later(0)) == ["urgent", "normal", "bulk"]
+        mails = await database.write(deliveries.claim_due, "normal", limit=9, now=later(0), lease=LEASE)
+        assert Counter(mail.row["account_id"] for mail in mails) == {account: 5, other: 1}
+        rest = await database.write(circuits.release, "p", limit=100, now=later(0))
+        assert Counter(rest) == {"normal": 15, "bulk": 38}
+        assert await database.write(circuits.release, "p", limit=100, now=later(0)) == []
 
     play(scene)
