@@ -15,7 +15,7 @@ from tests.installation import free_port
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def tree(root: int) -> Iterator[int]:
