@@ -241,7 +241,7 @@ class PostgresDatabase(Database):
             raise
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def without_waiting(connection: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T:
+        def without_waiting(connection: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
             connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             return work(connection, *args, **kwargs)
 
