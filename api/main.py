@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import docs, errors, health, messages, metrics, track, webhooks
 from api.auth import Gate
+from api.console import app as console
+from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
 from api.manage import audit, endpoints, overview
@@ -41,6 +44,7 @@ def build(context: Context) -> ASGIApp:
     visits = track.Calls(context)
     inbox = Inbox(context.database, context.queue)
     vendors = webhooks.Vendors(context)
+    desk = Desk(context.settings, context.database, authenticator)
     services = Services(
         settings=context.settings.api,
         installation=context.settings,
@@ -64,6 +68,7 @@ def build(context: Context) -> ASGIApp:
         await authenticator.close()
         await inbox.close()
         await vendors.close()
+        await desk.close()
 
     app = FastAPI(
         title="Pillarbox",
@@ -86,11 +91,15 @@ def build(context: Context) -> ASGIApp:
     app.include_router(metrics.router(context))
     app.include_router(track.router(visits))
     app.include_router(docs.router())
+    if context.settings.api.console:
+        app.include_router(console.router(desk))
     # The last one: its path could be taken for many others.
-    inner = Trail(app, context.database)
+    inner = desk.caller.app = Trail(app, context.database)
     told = webhooks.Webhooks(vendors, inbox, most=context.settings.ingest.max_webhook)
     app.include_router(webhooks.router(told))
-    return Border(told.direct(calls.direct(inner)), max_request=services.settings.max_request)
+    door: ASGIApp = Border(told.direct(calls.direct(inner)), max_request=services.settings.max_request)
+    proxies = [str(network) for network in context.settings.api.forwarded_from]
+    return ProxyHeadersMiddleware(door, proxies) if proxies else door  # type: ignore[arg-type,return-value]
 
 
 async def serve(context: Context) -> None:
@@ -111,8 +120,7 @@ async def serve_on(listener: socket.socket, context: Context) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(context.settings.api.forwarded_from),
-        forwarded_allow_ips=[str(network) for network in context.settings.api.forwarded_from],
+        proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=int(DRAIN) - 5,

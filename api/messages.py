@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from api.answers import Answer
 from api.manage import raw, whose
+from api.manage.again import Again, Resending
 from api.manage.asking import Line, Moment, Page, identifier, query
 from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
@@ -207,6 +208,17 @@ def router(services: Services) -> APIRouter:
         "Take a message out of the queue",
         tag=tag,
         refuses=(409,),
+    )
+    add(
+        routes,
+        "POST",
+        f"{one}/resend",
+        Again(services).resend,
+        "Send the same mail once more, as a new message",
+        tag=tag,
+        status=201,
+        asks=Resending,
+        refuses=(409, 410, 429),
     )
     return routes
 

@@ -92,6 +92,13 @@ class Whose(Page):
     account_id: AccountId = None
 
 
+class Listed(Page):
+    account_id: Annotated[
+        str | None,
+        Field(pattern=r"^([0-9]{1,19}|all)$", description="Another account's, or `all`; needs an admin key."),
+    ] = None
+
+
 class Notices(Whose):
     state: NoticeState | None = None
     message_id: Annotated[str | None, Field(pattern=whose.ID)] = None
@@ -120,8 +127,8 @@ class EndpointCalls:
 
     async def list(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "read")
-        asked = query(request, Whose)
-        account_id = whose.account(identity, asked.account_id)
+        asked = query(request, Listed)
+        account_id = whose.accounts(identity, asked.account_id)
         rows = await self._database.read(
             endpoints.page, account_id, limit=asked.limit + 1, before=asked.before
         )
@@ -292,7 +299,7 @@ def router(services: Services) -> APIRouter:
             f"DELETE {one}",
         ),
     )
-    add(routes, "GET", base, calls.list, "List webhook endpoints", tag=tag, query=Whose)
+    add(routes, "GET", base, calls.list, "List webhook endpoints", tag=tag, query=Listed)
     add(routes, "GET", one, calls.get, "Get a webhook endpoint", tag=tag, query=Whose)
     add(
         routes,

@@ -292,6 +292,7 @@ def _suppressions(routes: APIRouter, calls: Suppressions) -> None:
         status=201,
         asks=NewSuppression,
         leads_to=(f"GET {one}", f"DELETE {one}"),
+        refuses=(404,),
     )
     add(routes, "GET", base, calls.list, "List suppressed addresses", tag=tag, query=Which)
     add(routes, "GET", one, calls.ask, "Ask whether an address is suppressed", tag=tag, query=What)

@@ -8,13 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.answers import Answer
+from api.manage import whose
 from api.manage.asking import ADDRESS_PATTERN, Asked, Line, Moment, Page, body, described, page, query
+from api.manage.senders import AccountId
 from api.manage.streams import NAME_PATTERN, stream_name
 from api.services import Services
 from relay.core.clock import now, wire_time
 from relay.core.errors import NotAllowed, NotFound, Refused
 from relay.core.identity import Identity
-from relay.store import suppressions
+from relay.store import accounts, suppressions
 from relay.store.suppressions import Reason
 
 Everywhere = Annotated[bool, Field(description="For all accounts; changing these needs an admin key.")]
@@ -34,21 +36,25 @@ class NewSuppression(Asked):
     expires_at: Moment | None = None
     stream: StreamName = None
     everywhere: Everywhere = False
+    account_id: AccountId = None
 
 
 class Which(Page):
     reason: Reason | None = None
     stream: StreamName = None
     everywhere: Everywhere = False
+    account_id: AccountId = None
 
 
 class Where(Page):
     stream: StreamName = None
     everywhere: Everywhere = False
+    account_id: AccountId = None
 
 
 class What(Page):
     stream: StreamName = None
+    account_id: AccountId = None
 
 
 class Suppressions:
@@ -62,9 +68,12 @@ class Suppressions:
         asked = await body(request, NewSuppression)
         if asked.expires_at is not None and asked.expires_at <= now():
             raise Refused('"expires_at" must lie in the future')
+        account_id = _whose(identity, asked.account_id, everywhere=asked.everywhere)
+        if account_id is not None:
+            await self._database.read(accounts.get_account, account_id)
         row = await self._database.write(
             suppressions.add,
-            _whose(identity, everywhere=asked.everywhere),
+            account_id,
             asked.address,
             reason=asked.reason,
             source="api",
@@ -79,7 +88,7 @@ class Suppressions:
         asked = query(request, Which)
         rows = await self._database.read(
             suppressions.page,
-            None if asked.everywhere else identity.account_id,
+            None if asked.everywhere else whose.account(identity, asked.account_id),
             limit=asked.limit + 1,
             before=asked.before,
             reason=asked.reason,
@@ -93,9 +102,10 @@ class Suppressions:
         With `stream` from writing mail of that stream; without, from writing any mail, else mail of some stream.
         """
         identity = await self._gate.admit(request, "read")
-        stream = query(request, What).stream
+        asked = query(request, What)
+        account_id, stream = whose.account(identity, asked.account_id), asked.stream
         address = suppressions.clean(request.path_params["address"])
-        for row in await self._database.read(suppressions.holding, identity.account_id, address):
+        for row in await self._database.read(suppressions.holding, account_id, address):
             if stream is None or row["stream"] in {None, stream}:
                 return Answer(shown(row))
         raise NotFound(f"{address} is not suppressed.")
@@ -103,15 +113,15 @@ class Suppressions:
     async def remove(self, request: Request) -> Response:
         identity = await self._gate.admit(request, "manage")
         where = query(request, Where)
-        account_id = _whose(identity, everywhere=where.everywhere)
+        account_id = _whose(identity, where.account_id, everywhere=where.everywhere)
         address = request.path_params["address"]
         await self._database.write(suppressions.remove, account_id, address, where.stream)
         return Response(status_code=204)
 
 
-def _whose(identity: Identity, *, everywhere: bool) -> int | None:
+def _whose(identity: Identity, wanted: str | None, *, everywhere: bool) -> int | None:
     if not everywhere:
-        return identity.account_id
+        return whose.account(identity, wanted)
     if not identity.may("admin"):
         raise NotAllowed("Suppressions for all accounts need a key with the scope admin.")
     return None

@@ -107,7 +107,7 @@ class ApiSettings(Section):
 
     host: str = "127.0.0.1"  #: the address to listen on; `0.0.0.0` or `::` for all
     port: Port = 8080  #: 0 lets the system choose
-    #: proxies whose `X-Forwarded-For` tells the client's address, for keys that are bound to addresses
+    #: proxies whose `X-Forwarded-For` tells the client's address, for keys bound to addresses and for who opened
     forwarded_from: tuple[IPvAnyNetwork, ...] = ()
     #: octets of one request; a body beyond it is answered 413 before it is read
     max_request: Bytes = 16 * MIB
@@ -117,6 +117,7 @@ class ApiSettings(Section):
     #: octets of one request kept in memory; what is larger goes to a temporary file
     spool_memory: Bytes = 64 * 1024
     attachments: AttachmentSettings = AttachmentSettings()
+    console: bool = True  #: whether this door has the operators' console, at `/console`
     processes: int = Field(default=1, ge=1, le=64)  #: that `pillarbox up` starts; they share the port
 
 
