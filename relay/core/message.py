@@ -98,6 +98,7 @@ class Submission:
     subject: str = ""
     reply_to: str | None = None
     tag: str | None = None
+    batch_id: int | None = None  #: the recipient list that it was made for
     classification: Classification | None = None
     metadata: dict[str, Any] | None = None
     #: the contract's `params`, kept as the REST client gave them

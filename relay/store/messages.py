@@ -155,6 +155,7 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "bcc": (addresses["bcc"] if submission.bcc is None else submission.bcc) or None,
         "subject": submission.subject,
         "tag": submission.tag,
+        "batch_id": submission.batch_id,
         "classification": submission.classification,
         "metadata": submission.metadata,
         "attachments": submission.attachments,

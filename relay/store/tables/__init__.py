@@ -6,6 +6,11 @@ are stored as their words. There are no relationships: every read names what it 
 
 from sqlmodel import SQLModel
 
+from relay.store.tables.batches import (
+    Batch,
+    BatchPart,
+    BatchRow,
+)
 from relay.store.tables.console import (
     AuditRow,
     ConsoleSession,
@@ -45,6 +50,10 @@ from relay.store.tables.secrets import (
 from relay.store.tables.streams import (
     StreamRow,
 )
+from relay.store.tables.templates import (
+    Template,
+    TemplateVersion,
+)
 
 #: Table objects for Core statements, under the names they are read by.
 account = Account.__table__  # type: ignore[attr-defined]
@@ -69,5 +78,10 @@ endpoint = Endpoint.__table__  # type: ignore[attr-defined]
 notice = Notice.__table__  # type: ignore[attr-defined]
 notice_attempt = NoticeAttempt.__table__  # type: ignore[attr-defined]
 console_session = ConsoleSession.__table__  # type: ignore[attr-defined]
+template = Template.__table__  # type: ignore[attr-defined]
+template_version = TemplateVersion.__table__  # type: ignore[attr-defined]
+batch = Batch.__table__  # type: ignore[attr-defined]
+batch_part = BatchPart.__table__  # type: ignore[attr-defined]
+batch_row = BatchRow.__table__  # type: ignore[attr-defined]
 audit = AuditRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata

@@ -50,6 +50,13 @@ class Message(SQLModel, table=True):
             sqlite_where=sa.text("error_code IS NOT NULL"),
             postgresql_where=sa.text("error_code IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_message_batch_id_status",
+            "batch_id",
+            "status",
+            sqlite_where=sa.text("batch_id IS NOT NULL"),
+            postgresql_where=sa.text("batch_id IS NOT NULL"),
+        ),
     )
 
     id: int = own_id()
@@ -65,6 +72,7 @@ class Message(SQLModel, table=True):
     bcc: list[str] | None = Field(default=None, sa_type=Json)
     subject: str = Field(default="", sa_type=sa.Text)
     tag: str | None = Field(default=None, max_length=255)
+    batch_id: int | None = Field(default=None, sa_type=BigInt)  #: the recipient list that it was made for
     classification: str | None = Field(default=None, max_length=16)
     metadata_: dict[str, Any] | None = Field(default=None, sa_column=sa.Column("metadata", Json))
     attachments: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
