@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from relay.core.address import InvalidAddress, normalise
-from relay.sections.base import MIB, Bytes, Network, Section
+from relay.sections.base import MIB, Bytes, Section
 
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
 
@@ -39,5 +39,3 @@ class TrackingSettings(Section):
     unsubscribe_mailto: Annotated[str, AfterValidator(_address)] = ""
     #: what is kept of the address that an open or click came from: its /24 or /48, all of it, or nothing
     client_address: Literal["network", "full", "none"] = "network"
-    #: reverse proxies in front of us, whose X-Forwarded-For is believed
-    proxies: tuple[Network, ...] = Field(default=())

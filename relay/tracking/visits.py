@@ -9,7 +9,6 @@ from typing import Any
 from relay.core.clock import now
 from relay.core.errors import NoSuchStream, Unavailable
 from relay.core.event import EventKind
-from relay.core.identity import inside
 from relay.core.provider import Report
 from relay.core.stream import Leaving, Stream
 from relay.observe import facts
@@ -158,15 +157,8 @@ class Visits:
         wanted = self._settings.client_address
         if peer is None or wanted == "none":
             return None
-        proxies = self._settings.proxies
-        client = peer
-        if proxies:
-            # From the end: what a proxy of ours wrote is true, and what stands before it anybody may have written.
-            hops = [one.strip() for one in headers.get("x-forwarded-for", "").split(",") if one.strip()]
-            while hops and inside(client, proxies):
-                client = hops.pop()
         try:
-            address = ip_address(client.partition("%")[0])
+            address = ip_address(peer.partition("%")[0])
         except ValueError:
             return None
         if wanted == "full":

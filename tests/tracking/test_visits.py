@@ -159,19 +159,19 @@ def test_an_open_lowers_no_status(post):
 
 
 @pytest.mark.parametrize(
-    ("tracking", "peer", "kept"),
+    ("tracking", "proxies", "peer", "kept"),
     [
-        ({}, None, "127.0.0.0/24"),
-        ({"client_address": "full"}, None, "127.0.0.1"),
-        ({"client_address": "none"}, None, None),
-        ({"client_address": "full"}, "198.51.100.7", "127.0.0.1"),
-        ({"client_address": "full", "proxies": ["127.0.0.0/8"]}, "6.6.6.6, 198.51.100.7", "198.51.100.7"),
-        ({"proxies": ["127.0.0.0/8", "10.0.0.0/8"]}, "2001:db8:1:2::7, 10.0.0.9", "2001:db8:1::/48"),
-        ({"proxies": ["127.0.0.0/8"]}, "<script>", None),
+        ({}, [], None, "127.0.0.0/24"),
+        ({"client_address": "full"}, [], None, "127.0.0.1"),
+        ({"client_address": "none"}, [], None, None),
+        ({"client_address": "full"}, [], "198.51.100.7", "127.0.0.1"),
+        ({"client_address": "full"}, ["127.0.0.0/8"], "6.6.6.6, 198.51.100.7", "198.51.100.7"),
+        ({}, ["127.0.0.0/8", "10.0.0.0/8"], "2001:db8:1:2::7, 10.0.0.9", "2001:db8:1::/48"),
+        ({}, ["127.0.0.0/8"], "<script>", None),
     ],
 )
-def test_how_much_of_an_address_is_kept_is_a_setting(open_post, tracking, peer, kept):
-    post = open_post(tracking=tracking)
+def test_how_much_of_an_address_is_kept_is_a_setting(open_post, tracking, proxies, peer, kept):
+    post = open_post(tracking=tracking, api={"port": 0, "forwarded_from": proxies})
     sent = post.sent(body=HTML, track=BOTH)
     headers = {"X-Forwarded-For": peer} if peer else {}
     post.visit(pixel_of(post.html(sent["id"])), **headers)
