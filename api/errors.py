@@ -15,16 +15,20 @@ from api.answers import Answer
 from relay.core.errors import Malformed, RelayError, Unauthenticated
 from relay.observe import facts, metrics
 
+#: what only the web framework says no to, with what it means
+FRAMEWORK = {
+    405: ("method_not_allowed", "The `Allow` header of the answer names the methods."),
+    415: ("unsupported_media_type", "The call takes another `Content-Type`; the message names it."),
+}
 _CODES = {
     400: "api_validation",
     401: "unauthenticated",
     403: "unauthorized",
     404: "not_found",
-    405: "method_not_allowed",
     413: "attachment_limit",
-    415: "unsupported_media_type",
     429: "rate_limit",
     503: "service_unavailable",
+    **{status: code for status, (code, _) in FRAMEWORK.items()},
 }
 _MESSAGES = {
     404: "The requested resource does not exist.",

@@ -9,7 +9,7 @@ from relay.cli.output import ConfigOption, JsonOption, in_record, settings_from,
 
 
 def audit(
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     action: Annotated[
         str | None, typer.Option(help="Calls with this in their method or path, such as `providers`.")
     ] = None,

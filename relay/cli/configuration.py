@@ -68,3 +68,27 @@ def metrics() -> None:
     from relay.cli import reference
 
     typer.echo(reference.metrics_as_markdown(), nl=False)
+
+
+@app.command()
+def errors() -> None:
+    """Print every error of both doors with its meaning, as a page."""
+    from relay.cli import pages
+
+    typer.echo(pages.errors_as_markdown(), nl=False)
+
+
+@app.command()
+def events() -> None:
+    """Print every event, status, state and reason of a bounce with its meaning, as a page."""
+    from relay.cli import pages
+
+    typer.echo(pages.events_as_markdown(), nl=False)
+
+
+@app.command()
+def commands() -> None:
+    """Print every command with its options, as a page."""
+    from relay.cli import pages
+
+    typer.echo(pages.commands_as_markdown(), nl=False)

@@ -30,7 +30,7 @@ def list_(
         InboxState | None,
         typer.Option(help="Only these; left out, those that are set aside: failed and orphan."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

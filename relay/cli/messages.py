@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="List messages and show what became
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     status: Annotated[
         Status | None, typer.Option(case_sensitive=False, help="Only with this status.")
     ] = None,

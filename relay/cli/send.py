@@ -28,8 +28,8 @@ def send(
     key: Annotated[str, typer.Option(envvar="PILLARBOX_API_KEY", help="An API key.")],
     sender: Annotated[str, typer.Option("--from", help="The from address.")] = "test@localhost",
     door: Annotated[Via, typer.Option(help="Which door to hand it in at.")] = Via.SMTP,
-    subject: Annotated[str, typer.Option()] = "A test from Pillarbox",
-    body: Annotated[str, typer.Option()] = "If you can read this, mail gets through.",
+    subject: Annotated[str, typer.Option(help="The subject.")] = "A test from Pillarbox",
+    body: Annotated[str, typer.Option(help="The text.")] = "If you can read this, mail gets through.",
     config: ConfigOption = None,
 ) -> None:
     """Send a test mail through a door of this machine's Pillarbox; prints what the door answered."""

@@ -44,7 +44,7 @@ Stream = Annotated[
 ]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only mail with this tag; may be repeated.")]
 Description = Annotated[str | None, typer.Option(help="For those who read it later.")]
-Limit = Annotated[int, typer.Option(min=1, max=1000)]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 
 _SECRETS = {"secret", "previous_secret"}
 

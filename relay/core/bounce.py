@@ -15,11 +15,11 @@ class BounceClass(StrEnum):
 class BounceReason(StrEnum):
     """What was wrong, as far as it can be told."""
 
-    NO_SUCH_USER = "no_such_user"
-    NO_SUCH_DOMAIN = "no_such_domain"
+    NO_SUCH_USER = "no_such_user"  #: no such mailbox
+    NO_SUCH_DOMAIN = "no_such_domain"  #: the domain does not exist, or takes no mail
     INACTIVE = "inactive"  #: the mailbox is disabled or abandoned
-    MAILBOX_FULL = "mailbox_full"
-    TOO_LARGE = "too_large"
+    MAILBOX_FULL = "mailbox_full"  #: over its quota
+    TOO_LARGE = "too_large"  #: larger than the recipient's server takes
     SPAM = "spam"  #: the content looked like spam, or carried something forbidden
     REPUTATION = "reputation"  #: the sending address, domain or network is on a list
     AUTHENTICATION = "authentication"  #: SPF, DKIM, DMARC, reverse DNS
@@ -28,10 +28,10 @@ class BounceReason(StrEnum):
     RELAYING = "relaying"  #: the server does not take mail for the recipient
     UNREACHABLE = "unreachable"  #: no connection, no answer, no route
     EXPIRED = "expired"  #: tried for long enough
-    LOOP = "loop"
-    PROTOCOL = "protocol"
+    LOOP = "loop"  #: too many hops, or back where it came from
+    PROTOCOL = "protocol"  #: the servers did not understand one another
     SUPPRESSED = "suppressed"  #: the provider does not write to this address any more
-    OTHER = "other"
+    OTHER = "other"  #: not said, or none of these
 
 
 @dataclass(frozen=True, slots=True)

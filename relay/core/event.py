@@ -19,19 +19,19 @@ class EventKind(StrEnum):
     AMBIGUOUS = "ambiguous"  #: it may have gone; policy decides what follows
     RECOVERED = "recovered"  #: its worker vanished; it was put back into the queue
     PARKED = "parked"  #: taken out of the queue for a human
-    DELIVERED = "delivered"
-    BOUNCED = "bounced"
-    COMPLAINED = "complained"
-    OPENED = "opened"
-    CLICKED = "clicked"
-    UNSUBSCRIBED = "unsubscribed"
+    DELIVERED = "delivered"  #: the recipient's server took it
+    BOUNCED = "bounced"  #: it did not arrive and will not be tried again
+    COMPLAINED = "complained"  #: the recipient called it spam
+    OPENED = "opened"  #: somebody, or a machine, loaded its pixel
+    CLICKED = "clicked"  #: a link in it was followed
+    UNSUBSCRIBED = "unsubscribed"  #: the recipient wants no more of the kind
     SWITCHED = "switched"  #: routing went on to another provider
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  #: it was taken back before it left
     HELD = "held"  #: an operator, or a rule, stopped it for now
-    RELEASED = "released"
+    RELEASED = "released"  #: what held it was lifted
     RESENT = "resent"  #: put into the queue again by hand
     EXPIRED = "expired"  #: its time was over before it left
-    UNKNOWN = "unknown"
+    UNKNOWN = "unknown"  #: reported, and not among these; the original is kept
 
 
 #: The status that an event reports, where it reports one.
