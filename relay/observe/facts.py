@@ -11,7 +11,7 @@ import structlog
 
 from relay.core import address
 from relay.core.message import Submission
-from relay.core.provider import OutcomeKind, Outgoing, Receipt
+from relay.core.provider import OutcomeKind, Outgoing, Receipt, Report
 from relay.core.status import lane_of
 from relay.observe import metrics, traces
 from relay.observe.lines import Lines
@@ -315,6 +315,13 @@ def endpoint_disabled(endpoint_id: int, account_id: int, url: str, reason: str) 
         url=url.partition("?")[0],
         reason=reason,
     )
+
+
+def told(reports: Iterable[tuple[int, str, Report]]) -> None:
+    """What became of mails, by message and who told it."""
+    if traces.on():
+        for message_id, source, report in reports:
+            traces.told(message_id, report.kind, report.at, {"told_by": source})
 
 
 def ingested(

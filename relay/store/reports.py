@@ -24,6 +24,7 @@ from relay.core.reply import Reply
 from relay.core.standing import Standing, after
 from relay.core.status import State
 from relay.core.stream import DEFAULT, Leaving, Stream
+from relay.observe import facts
 from relay.store import standings, streams, suppressions, timeline
 from relay.store import tables as t
 from relay.store.suppressions import NewSuppression, Reason
@@ -127,6 +128,7 @@ def _apply(connection: sa.Connection, lines: Sequence[Line], result: Applied) ->
             [_event(line, home) for line, home in told],
             {home.message_id: home.account_id for _, home in told},
         )
+        facts.told((home.message_id, line.source, line.report) for line, home in told)
         _advance(connection, told)
         _suppress(connection, told)
         result.applied += len(told)

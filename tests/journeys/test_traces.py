@@ -1,6 +1,10 @@
 """One trace for each mail, over all processes, as a collector receives it."""
 
+import email
+import email.policy
+import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,27 +68,40 @@ def collector() -> Iterator[Collector]:
 
 
 def test_a_mails_way_is_one_trace(collector: Collector, tmp_path: Path) -> None:
-    configuration = f'[traces]\nendpoint = "{collector.endpoint}"\n'
+    configuration = f'[traces]\nendpoint = "{collector.endpoint}"\n[tracking]\nurl = "https://mail.example"\n'
     with Installation(tmp_path, configuration) as installation:
         installation.up()
         mail = {
             "from": "you@example.org",
             "recipient": "one@example.net",
             "subject": "Hello",
-            "body": "Hello",
+            "body": "<p>Hello",
         }
-        status, sent = installation.request("/v1/transactional/email/send", mail)
+        status, sent = installation.request(
+            "/v1/transactional/email/send", {**mail, "track": {"opens": True}}
+        )
         assert status == 201
+        captured = wait_for(lambda: list((tmp_path / "data/captured").rglob("*.eml")), "the captured mail")
+        read = email.message_from_bytes(captured[0].read_bytes(), policy=email.policy.default)
+        html = read.get_body()
+        assert html
+        pixel = re.search(r"https://mail\.example(/t/[^\"]+\.gif)", html.get_content())
+        assert pixel
+        with urllib.request.urlopen(f"http://127.0.0.1:{installation.api_port}{pixel[1]}", timeout=10):
+            pass
 
         def complete() -> bool:
-            return {"accept", "send"} <= {span.name for _, span in list(collector.spans)}
+            return {"accept", "send", "opened"} <= {span.name for _, span in list(collector.spans)}
 
         wait_for(complete, "the spans of both processes")
     spans = {span.name: (role, span) for role, span in collector.spans}
     (door, accept), (worker, send) = spans["accept"], spans["send"]
     assert (door, worker) == ("api", "worker")
-    assert accept.trace_id == send.trace_id == trace_of(int(sent["id"])).to_bytes(16, "big")
-    assert send.parent_span_id == accept.span_id
+    opened = spans["opened"][1]
+    assert (
+        accept.trace_id == send.trace_id == opened.trace_id == trace_of(int(sent["id"])).to_bytes(16, "big")
+    )
+    assert send.parent_span_id == opened.parent_span_id == accept.span_id
     assert not accept.parent_span_id
     assert accept.start_time_unix_nano <= accept.end_time_unix_nano
     fields = {one.key: one.value.string_value for one in send.attributes}
