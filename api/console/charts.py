@@ -7,8 +7,8 @@ from typing import Any
 
 from api.console.words import clock, count, span
 
-WIDTH, HEIGHT = 720, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 6, 10, 22
+WIDTH, HEIGHT = 500, 176
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 4, 10, 22
 
 #: what is drawn one on top of the other, from the bottom up: the kinds of events, and what the legend calls them
 LAYERS = (
@@ -68,7 +68,9 @@ def mails(minutes: Sequence[Mapping[str, Any]]) -> Chart:
             height = stack[layer] / top * (HEIGHT - _TOP - _BOTTOM)
             if height:
                 y -= height
-                bars.append(Bar(round(x + 1, 1), round(y, 1), round(step - 2, 1), round(height, 1), layer))
+                bars.append(
+                    Bar(round(x + 0.75, 1), round(y, 1), round(step - 1.5, 1), round(height, 1), layer)
+                )
         columns.append(Column(round(x, 1), round(step, 1), tuple(bars), _said(minute, stack)))
     accepted = [one["accepted"] for one in minutes]
     totals = {layer: sum(stack[layer] for stack in stacks) for layer, _, _ in LAYERS}
@@ -123,14 +125,14 @@ def _said(minute: Mapping[str, Any], stack: Mapping[str, int]) -> str:
 
 
 def _nice(most: float, least: float = 4) -> float:
-    """A round number at or above `most`."""
-    most = max(most, least)
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(step * power for step in (1, 2, 4, 5, 8, 10) if step * power >= most * 0.999)
+    """A number at or above `most` whose quarters are round."""
+    quarter = max(most, least) / 4
+    power = 10.0 ** math.floor(math.log10(quarter))
+    return 4 * next(step * power for step in (1, 2, 3, 5, 10) if step * power >= quarter * 0.999)
 
 
 def _ticks(top: float) -> tuple[float, ...]:
-    return (0, top / 2, top) if top < 4 else tuple(top * part / 4 for part in range(5))
+    return tuple(top * part / 4 for part in range(5))
 
 
 def _y(value: float, top: float) -> float:

@@ -80,7 +80,7 @@ class Overview:
             "lanes": [
                 {
                     "lane": name,
-                    "recipients": lane.recipients,
+                    "recipients": {str(state): count for state, count in lane.recipients.items()},
                     "oldest_seconds": lane.oldest,
                     "overdue_seconds": lane.overdue,
                 }
