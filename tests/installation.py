@@ -47,12 +47,16 @@ class Process:
     """One command of ours in a process group of its own, its output kept in a file."""
 
     def __init__(
-        self, arguments: list[str], directory: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: list[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        module: str = "relay",
     ) -> None:
         self.log = directory / f"{'-'.join(arguments[:1])}-{time.monotonic_ns()}.log"
         self._output = self.log.open("wb")
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "relay", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=self._output,

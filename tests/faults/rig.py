@@ -1,0 +1,170 @@
+"""The program under test with named places at which it can be made to die: `python -m tests.faults.rig up ...`.
+
+Nothing of this is in the program: the rig replaces a few of its functions in its own process before it runs it. A
+place does nothing until a file of its name is in the directory `$FAULTS`; whoever reaches the place first takes the
+file away and dies of SIGKILL. `name@role` is for one role only.
+"""
+
+import contextlib
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DIRECTORY = Path(os.environ.get("FAULTS", "/nonexistent"))
+#: a mail with these octets kills whoever sends it, each time
+POISON = b"X-Poison: yes"
+
+#: the places, and where they are
+POINTS = {
+    "before-commit": "a door has written a group of mails and not committed it",
+    "after-commit": "a door has committed, and neither answered nor asked for delivery",
+    "before-wake-up": "a door has answered, and is about to ask the queue server",
+    "holding": "a worker has taken a wake-up from the queue server and not looked at the record",
+    "after-claim": "a worker has claimed mail and not begun to send it",
+    "after-send": "the provider has taken a mail, and nothing is recorded",
+    "before-settle": "results are written and not committed",
+}
+#: a place at which the process is stopped (SIGSTOP) instead: in the middle of a transaction
+STOPPED = "stopped-in-write"
+
+_role = ""
+_box: mmap.mmap | None = None
+_sending = 0
+
+
+def reached(name: str) -> None:
+    """Die here if somebody wants that."""
+    for file in (DIRECTORY / name, DIRECTORY / f"{name}@{_role}"):
+        with contextlib.suppress(OSError):
+            file.unlink()
+            (DIRECTORY / f"{name}.reached").write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP if name == STOPPED else signal.SIGKILL)
+
+
+def _tell(change: int) -> None:
+    """Keep the number of sends in flight where it can be read after our end."""
+    global _sending
+    _sending += change
+    if _box is not None:
+        _box[:8] = struct.pack("q", _sending)
+
+
+def in_flight(directory: Path, pid: int) -> int:
+    """How many sends a process had in flight when it was last heard of."""
+    with contextlib.suppress(OSError):
+        return int(struct.unpack("q", (directory / f"{pid}.flight").read_bytes()[:8])[0])
+    return 0
+
+
+def _after(owner: Any, name: str, then: Callable[..., None]) -> None:
+    """Call `then` with the arguments after each call of a plain function."""
+    original = getattr(owner, name)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        then(*args, **kwargs)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _before(owner: Any, name: str, first: Callable[..., None]) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        first(*args, **kwargs)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def _rig_doors() -> None:
+    from relay.queue import RedisQueue
+    from relay.store import messages
+
+    _after(messages, "insert", lambda *_: (reached("before-commit"), reached(STOPPED)))
+    _before(RedisQueue, "deliver", lambda *_: reached("after-commit") if _role in {"smtp", "api"} else None)
+
+    def wake_up(*_: Any) -> None:
+        if any((DIRECTORY / f"before-wake-up{who}").exists() for who in ("", f"@{_role}")):
+            time.sleep(0.3)  # in a thread of its own: the answer goes out meanwhile
+            reached("before-wake-up")
+
+    _before(RedisQueue, "_send", wake_up)
+
+
+def _rig_workers() -> None:
+    from relay.delivery.dispatch import Dispatcher
+    from relay.delivery.engine import Engine
+    from relay.store import deliveries
+
+    _before(Engine, "wake", lambda *_: reached("holding"))
+    _after(deliveries, "settle", lambda *_: (reached("before-settle"), reached(STOPPED)))
+
+    start: Any = Dispatcher.start
+    receipts: Any = Dispatcher._receipts
+    send: Any = Dispatcher._send
+
+    async def started(self: Any, mails: Any) -> Any:
+        reached("after-claim")
+        return await start(self, mails)
+
+    async def received(self: Any, way: Any, outgoing: Any) -> Any:
+        if any(POISON in bytes(one.raw) for one in outgoing):
+            # Itself apart: it is never sent.
+            (DIRECTORY / f"{os.getpid()}.poisoned").write_text(str(_sending - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = await receipts(self, way, outgoing)
+        reached("after-send")
+        return found
+
+    async def sent(self: Any, parts: Any, bodies: Any) -> Any:
+        claims = sum(len(part.claims) for part in parts)
+        _tell(claims)
+        try:
+            return await send(self, parts, bodies)
+        finally:
+            _tell(-claims)
+
+    Dispatcher.start = started
+    Dispatcher._receipts = received
+    Dispatcher._send = sent
+
+
+def _rig_roles() -> None:
+    from relay import process
+
+    original = process.run
+
+    def run(role: Any, name: str, *args: Any, **kwargs: Any) -> int:
+        global _role, _box, _sending
+        _role, _sending = name, 0
+        path = DIRECTORY / f"{os.getpid()}.flight"
+        path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            _box = mmap.mmap(file.fileno(), 8)
+        (DIRECTORY / f"{os.getpid()}.{name}").touch()
+        return original(role, name, *args, **kwargs)
+
+    process.run = run
+
+
+def main() -> None:
+    from relay.cli.app import app
+
+    _rig_doors()
+    _rig_workers()
+    _rig_roles()
+    assert threading.active_count() == 1
+    app(prog_name="pillarbox", args=sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+"""The faults, one function each: bring it about, end it, and say how many copies it explains."""
+
+import contextlib
+import os
+import shutil
+import signal
+import smtplib
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relay import embedded
+from tests import services
+from tests.faults.campaign import Campaign, Damage, Figures
+from tests.faults.load import Answer, Door, Load, Unit
+from tests.installation import wait_for
+
+BOTH = ("sqlite", "postgres")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault as the table has it."""
+
+    name: str
+    title: str
+    run: Callable[[Campaign], Figures]
+    #: what copies beyond the first are explained by
+    bound: str = "0"
+    #: seconds from the end of the fault until everything has gone out
+    recovery: float = 30
+    databases: tuple[str, ...] = BOTH
+    #: of the campaign, where the row needs an installation of its own
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
+
+
+def playing(fault: Callable[[Campaign], Damage], **load: Any) -> Callable[[Campaign], Figures]:
+    return lambda campaign: campaign.play(fault, **load)
+
+
+def at(*points: str) -> Callable[[Campaign], Damage]:
+    """Processes die at these places, one after the other; copies are what they had in flight."""
+
+    def fault(campaign: Campaign) -> Damage:
+        bound = sum(campaign.at_point(point) for point in points)
+        return Damage(bound)
+
+    return fault
+
+
+def hang_up(campaign: Campaign) -> Figures:
+    """Clients that close right after the dot, mixed with some that stay."""
+    units: list[Unit] = []
+
+    def fault(_: Campaign) -> Damage:
+        for number in range(30):
+            unit = Unit(f"take-hangup-{campaign.sink.port}-{number}@far.example", "smtp", Answer.UNKNOWN)
+            with socket.create_connection(("127.0.0.1", campaign.installation.smtp_port), 10) as line:
+                door = smtplib.SMTP()
+                door.sock = line
+                door.file = None
+                door.getreply()
+                door.ehlo()
+                door.login("default", campaign.installation.key)
+                door.mail("ann@example.org")
+                door.rcpt(unit.address)
+                door.docmd("DATA")
+                line.sendall(b"From: ann@example.org\r\nSubject: x\r\n\r\nbody\r\n.\r\n")
+                if number % 2:
+                    # At once and without reading: the connection is reset.
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            units.append(unit)
+        return Damage()
+
+    figures = campaign.play(fault)
+    stored = campaign.count(units, time.time(), Damage(), mark="-hangup-")
+    stored.notes = [f"{stored.repeated} of {len(units)} such mails were stored, and each went out once"]
+    stored.repeated = 0
+    return figures + stored
+
+
+def term_worker(campaign: Campaign) -> Damage:
+    campaign.kill("worker", signal.SIGTERM)
+    return Damage()
+
+
+def slow(campaign: Campaign, seconds: float) -> None:
+    campaign.sink.delay = seconds
+
+
+def kill_worker(campaign: Campaign) -> Damage:
+    """With many sends in flight."""
+    slow(campaign, 0.5)
+    time.sleep(1)
+    bound = campaign.kill("worker")
+    slow(campaign, 0)
+    return Damage(bound)
+
+
+def zombie(campaign: Campaign) -> Damage:
+    """A worker that is stopped with sends in flight comes back when others have taken them over."""
+    slow(campaign, 0.5)
+    time.sleep(1)
+    (pid, *_) = campaign.pids("worker")
+    os.kill(pid, signal.SIGSTOP)
+    flight = campaign.flight()
+    slow(campaign, 0)
+    time.sleep(campaign.lease + 4)
+    os.kill(pid, signal.SIGCONT)
+    return Damage(flight)
+
+
+def stopped_in_write(campaign: Campaign) -> Damage:
+    """A door is stopped in the middle of its transaction, with the lock in hand, for longer than others wait."""
+    pid_file = campaign.points / "stopped-in-write.reached"
+    pid_file.unlink(missing_ok=True)
+    (campaign.points / "stopped-in-write@api").touch()
+    pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text(), "a stop in a transaction"))
+    time.sleep(campaign.seconds(12, 15))
+    os.kill(pid, signal.SIGCONT)
+    return Damage(campaign.flight())
+
+
+def flush(campaign: Campaign) -> Damage:
+    for _ in range(3):
+        services.flush_valkey(_valkey(campaign))
+        time.sleep(0.3)
+    return Damage()
+
+
+def _valkey(campaign: Campaign) -> Path:
+    if campaign.valkey is not None:
+        return campaign.valkey.socket
+    return embedded.socket_path(campaign.directory / "data")
+
+
+def no_valkey(campaign: Campaign) -> Damage:
+    """Away for a while, and back with nothing in it."""
+    seconds = campaign.seconds(4, 60)
+    if campaign.valkey is not None:
+        home = campaign.directory / "valkey" / "queue"
+        campaign.valkey.stop()
+        time.sleep(seconds)
+        shutil.rmtree(home / "appendonlydir", ignore_errors=True)
+        campaign.valkey.start(30)
+        return Damage()
+    until = time.monotonic() + seconds
+    kills = 0
+    while time.monotonic() < until:
+        for pid in _running(f"--unixsocket {_valkey(campaign)}"):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            shutil.rmtree(campaign.directory / "data" / "queue" / "appendonlydir", ignore_errors=True)
+        time.sleep(0.05)
+    return Damage(notes=[f"killed and emptied as often as it came back in {seconds:.0f} s"])
+
+
+def _running(words: str) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if words.encode() in path.read_bytes().replace(b"\0", b" "):
+                yield int(path.parent.name)
+
+
+def no_database(campaign: Campaign) -> Damage:
+    """PostgreSQL ends without ceremony and comes back."""
+    assert campaign.postgres is not None
+    campaign.postgres.stop(how=signal.SIGQUIT)
+    # What a provider takes now is settled when the database is back; only then is anything unclear.
+    time.sleep(campaign.seconds(2, 10))
+    campaign.postgres.start()
+    ended = time.time()
+    return Damage(campaign.flight(), ended)
+
+
+def locked(campaign: Campaign) -> Damage:
+    """Somebody else writes to the file, for longer than the doors wait."""
+    seconds = campaign.seconds(4, 13)
+    record = sqlite3.connect(campaign.directory / "data" / "pillarbox.db", isolation_level=None)
+    try:
+        record.execute("PRAGMA busy_timeout=20000")
+        record.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        record.execute("ROLLBACK")
+    finally:
+        record.close()
+    return Damage(notes=[f"for {seconds:.0f} s; doors wait 10 s"])
+
+
+def provider_down(campaign: Campaign) -> Damage:
+    seconds = campaign.seconds(4, 60)
+    campaign.sink.stop()
+    time.sleep(seconds)
+    campaign.sink.start()
+    return Damage(notes=[f"for {seconds:.0f} s"])
+
+
+def provider_slow(campaign: Campaign) -> Damage:
+    seconds = campaign.seconds(2, 30)
+    slow(campaign, seconds)
+    time.sleep(seconds + 1)
+    slow(campaign, 0)
+    return Damage(notes=[f"{seconds:.0f} s for a mail"])
+
+
+def dropping(campaign: Campaign) -> Damage:
+    campaign.sink.drop = 0.1
+    time.sleep(campaign.seconds(3, 20))
+    campaign.sink.drop = 0.0
+    time.sleep(0.2)
+    return Damage(len(campaign.sink.dropped))
+
+
+def put_off(campaign: Campaign) -> Damage:
+    seconds = campaign.seconds(3, 60)
+    campaign.sink.refusal = "451 4.3.2 not now"
+    time.sleep(seconds)
+    campaign.sink.refusal = None
+    return Damage(notes=[f"for {seconds:.0f} s"])
+
+
+def refusing(campaign: Campaign) -> Figures:
+    def fault(campaign: Campaign) -> Damage:
+        campaign.sink.refusal = "550 5.7.1 we do not want this"
+        time.sleep(campaign.seconds(2, 20))
+        campaign.sink.refusal = None
+        return Damage()
+
+    figures = campaign.play(fault)
+    refused = sorted(campaign.sink.refused)
+    tries = [_detail(campaign, address)["attempts"] for address in refused[:20]]
+    figures.wrong += sum(count != 1 for count in tries)
+    figures.notes.append(f"{len(refused)} refused, one try each")
+    if not refused:
+        figures.wrong += 1
+    return figures
+
+
+def _detail(campaign: Campaign, address: str) -> dict[str, Any]:
+    """The first recipient of the newest mail to an address, as told by the API."""
+    found = next(one for one in campaign.installation.messages() if one["recipient"] == address)
+    status, detail = campaign.installation.request(f"/v1/messages/{found['id']}")
+    assert status == 200, detail
+    recipient: dict[str, Any] = detail["recipients"][0]
+    return recipient
+
+
+def poison(campaign: Campaign) -> Figures:
+    """One mail kills whoever sends it; the others must not suffer for it."""
+    door = Door(campaign.installation.smtp_port, campaign.installation.api_port, campaign.installation.key)
+
+    def fault(campaign: Campaign) -> Damage:
+        with Load(door, "deadly", most=1, clients=1, poison=True, by_rest=False) as load:
+            load.join()
+        (unit,) = load.accepted
+
+        def parked() -> bool:
+            return bool(_detail(campaign, unit.address)["state"] == "parked")
+
+        wait_for(parked, "the parking of the mail that kills", 20 * campaign.lease)
+        return Damage(campaign.bystanders())
+
+    figures = campaign.play(fault)
+    figures.notes.append("parked after three workers")
+    return figures
+
+
+def kill_all_twice(campaign: Campaign) -> Damage:
+    bound = campaign.kill_all()
+    campaign.start()
+    time.sleep(0.5)
+    bound += campaign.kill_all()
+    campaign.start()
+    return Damage(bound, time.time())
+
+
+def disk_full(campaign: Campaign) -> Damage:
+    """Nothing can be written for a while; then there is room again."""
+    data = campaign.data_dir
+    fill = data / "fill"
+    with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(65536)):
+            pass
+    with fill.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"0" * 512):
+            pass
+    time.sleep(campaign.seconds(4, 15))
+    fill.unlink()
+    return Damage(campaign.flight())
+
+
+def clock_jumps(by: int) -> Callable[[Campaign], Damage]:
+    """The clock of the whole machine jumps, with mail in flight and mail that waits for its next try."""
+
+    def fault(campaign: Campaign) -> Damage:
+        campaign.sink.refusal = "451 4.3.2 not now"
+        time.sleep(1)
+        campaign.sink.refusal = None
+        slow(campaign, 2.5)
+        time.sleep(1)
+        campaign.set_clock(by)
+        time.sleep(campaign.lease + 3)
+        slow(campaign, 0)
+        return Damage()
+
+    return fault
+
+
+ROWS = (
+    Row("F1", "kill -9 of a door before it commits", playing(at("before-commit@smtp", "before-commit@api")),
+        recovery=10),
+    Row("F2", "kill -9 of a door after it commits, before it answers",
+        playing(at("after-commit@smtp", "after-commit@api")), recovery=15),
+    Row("F3", "kill -9 of a door after it answers, before it wakes a worker",
+        playing(at("before-wake-up@smtp", "before-wake-up@api")), recovery=15),
+    Row("F4", "clients hang up right after the dot", hang_up, recovery=10),
+    Row("F5", "kill -9 of a worker with wake-ups in hand", playing(at("holding")),
+        bound="sends in flight", recovery=20),
+    Row("F5b", "kill -9 of a worker between claim and send", playing(at("after-claim")),
+        bound="sends in flight", recovery=20),
+    Row("F6", "kill -9 of a worker after the provider took the mail",
+        playing(at("after-send", "before-settle")), bound="sends in flight", recovery=20),
+    Row("F6b", "kill -9 of a worker with many sends in flight", playing(kill_worker),
+        bound="sends in flight", recovery=20),
+    Row("F7", "SIGTERM to a worker", playing(term_worker), recovery=30),
+    Row("F8", "SIGSTOP of a worker for longer than its lease", playing(zombie), bound="sends in flight",
+        recovery=20),
+    Row("F8b", "SIGSTOP of a door in the middle of its transaction", playing(stopped_in_write),
+        databases=("sqlite",), bound="sends in flight", recovery=20),
+    Row("F9", "queue server emptied", playing(flush), recovery=10),
+    Row("F10", "queue server killed, back empty", playing(no_valkey), recovery=15),
+    Row("F11", "PostgreSQL killed and started again", playing(no_database), databases=("postgres",),
+        bound="sends in flight", recovery=20),
+    Row("F12", "SQLite locked by another program", playing(locked), databases=("sqlite",), recovery=20),
+    Row("F13", "provider down", playing(provider_down), recovery=60),
+    Row("F14", "provider slow", playing(provider_slow), recovery=60),
+    Row("F15", "provider drops the line after the data, 10 %", playing(dropping), bound="drops"),
+    Row("F16", "provider answers 4xx", playing(put_off)),
+    Row("F17", "provider answers 5xx", refusing),
+    Row("F18", "disk full", playing(disk_full), databases=("sqlite",), alone=True, bound="sends in flight",
+        setting={"disk": "48m"}),
+    Row("F18b", "disk nearly full (min_free_space)", playing(disk_full), databases=("sqlite",), alone=True,
+        bound="sends in flight", setting={"disk": "48m", "min_free_space": 8 << 20}),
+    Row("F20", "clock jumps forward by an hour", playing(clock_jumps(3600)), alone=True,
+        setting={"clock": True}),
+    Row("F20b", "clock jumps back by an hour", playing(clock_jumps(-3600)), alone=True,
+        setting={"clock": True}),
+    Row("F21", "a mail that kills its worker", poison, bound="sends in flight", recovery=60),
+    Row("F22", "kill -9 of everything, twice", playing(kill_all_twice), bound="sends in flight", recovery=20),
+)  # fmt: skip
