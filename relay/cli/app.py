@@ -18,6 +18,7 @@ from relay.cli import (
     keys,
     messages,
     providers,
+    queue,
     roles,
     routes,
     send,
@@ -73,4 +74,5 @@ app.add_typer(providers.app, name="providers")
 providers.app.command("webhooks")(ingest.webhooks)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(routes.app, name="routes")
+app.add_typer(queue.app, name="queue")
 app.add_typer(webhooks.app, name="webhooks")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -17,6 +17,7 @@ from relay.core.errors import Misconfigured, RelayError
 
 if TYPE_CHECKING:
     from relay.config import Settings
+    from relay.store.database import Database
 
 T = TypeVar("T")
 
@@ -57,6 +58,16 @@ def in_record(
     settings: "Settings", work: "Callable[..., T]", *args: Any, writing: bool = False, **kwargs: Any
 ) -> T:
     """Run a store function on the configured database, schema checked first."""
+
+    async def once(database: "Database") -> T:
+        call = database.write if writing else database.read
+        return await call(work, *args, **kwargs)
+
+    return with_record(settings, once)
+
+
+def with_record(settings: "Settings", work: "Callable[[Database], Awaitable[T]]") -> T:
+    """Run something that asks the configured database more than once, schema checked first."""
     from rich.markup import escape
 
     from relay.store import migrate
@@ -65,8 +76,7 @@ def in_record(
     async def run() -> T:
         database = open_database(settings.database_url)
         try:
-            call = database.write if writing else database.read
-            return await call(work, *args, **kwargs)
+            return await work(database)
         finally:
             await database.close()
 

@@ -87,7 +87,7 @@ class _Case:
         )
 
     def _detail(self, kind: EventKind, bounce: Bounce | None) -> dict[str, Any] | None:
-        if kind is EventKind.DEFERRED:
+        if kind in {EventKind.DEFERRED, EventKind.PARKED}:
             # Routing reads later what kind of failure it was.
             return {"outcome": self.outcome.kind.value}
         if bounce is not None:

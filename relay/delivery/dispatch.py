@@ -51,7 +51,11 @@ class Dispatcher:
     ) -> None:
         self._database = database
         self._fleet = fleet
-        self._policy = Policy(settings.retry.schedule(), settings.ambiguous == "at_most_once")
+        self._policies = {
+            word: Policy(settings.retry.schedule(), (word or settings.ambiguous) == "at_most_once")
+            for word in (None, "at_least_once", "at_most_once")
+        }
+        self._policy = self._policies[None]
         self._slots = slots
         self._memory = Memory(settings.memory)
         self._planner = Planner(database, fleet, min(settings.memory // 8, _BATCH_OCTETS))
@@ -321,7 +325,7 @@ class Dispatcher:
             provider=provider,
             accepted_at=mail.row["accepted_at"],
             now=now(),
-            policy=self._policy,
+            policy=self._policies[part.way.meter.limits.ambiguous],
             switches=part.switches,
             waiting_for=waits_for,
             reports=part.way.provider.capabilities.events,

@@ -138,7 +138,7 @@ class Way:
             if found is not None:
                 return found
         meter = self.meter
-        return meter.block(facts.recipient_domain if self.by_domain else "")
+        return meter.block(facts.recipient_domain if self.by_domain else "", urgent=facts.lane == "urgent")
 
     def take(self, domain: str) -> bool:
         """One recipient is to go; returns whether it is the circuit's probe."""

@@ -118,7 +118,10 @@ class Router:
         for kind, provider, detail in lines:
             if not provider:
                 continue
-            if kind == EventKind.AMBIGUOUS:
+            if kind == EventKind.AMBIGUOUS or (
+                # Left to a human, who has released it.
+                kind == EventKind.PARKED and detail.get("outcome") == OutcomeKind.AMBIGUOUS
+            ):
                 pinned = last = provider
             elif kind == EventKind.DEFERRED:
                 last = provider

@@ -14,6 +14,10 @@ from relay.sections import ProviderLimits
 STALL = 5.0
 
 
+#: tokens of a second from which on one of them is kept for urgent mail
+_SEVERAL = 4.0
+
+
 class Bucket:
     """Tokens that come back at `rate` a second, of which this worker gets one `share`-th."""
 
@@ -28,6 +32,11 @@ class Bucket:
     def _depth(self) -> float:
         """A second's worth at once, and never less than one."""
         return max(self._rate / self.share, 1.0)
+
+    @property
+    def floor(self) -> float:
+        """Tokens from which on others than urgent mail may go: where there are several a second, one is kept."""
+        return 2.0 if self._depth >= _SEVERAL else 1.0
 
     def level(self) -> float:
         moment = self._clock()
@@ -98,16 +107,22 @@ class Meter:
                 found[Window.DAY] = min(today, found.get(Window.DAY, today))
         return found
 
-    def block(self, domain: str) -> Block | None:
+    @property
+    def kept(self) -> int:
+        """Of the places, how many are left free for urgent mail."""
+        return self.places // 8
+
+    def block(self, domain: str, *, urgent: bool = True) -> Block | None:
         """What keeps one more recipient out now, if anything does."""
-        if self.simple and not self.held_until and self.in_hand < self.places:
+        places = self.places if urgent else self.places - self.kept
+        if self.simple and not self.held_until and self.in_hand < places:
             return None
         if self.held_until:
             left = self.held_until - self.clock()
             if left > 0:
                 return Block(Why.RATE, "it asked us to slow down", left)
             self.held_until = 0.0
-        if self.bucket is not None and self.bucket.level() < 1:
+        if self.bucket is not None and self.bucket.level() < (1 if urgent else self.bucket.floor):
             return Block(Why.RATE, f"its rate of {self.limits.rate} is reached", self.bucket.seconds_to(1))
         if self.quota is not None or self.limits.warmup is not None:
             moment = now()
@@ -116,12 +131,12 @@ class Meter:
                 if stock is None or stock.count < 1 or stock.period != window.key(moment):
                     left = (window.end(moment) - moment).total_seconds()
                     return Block(Why.QUOTA, f"its quota of this {window.value} is used up", left)
-        if self.in_hand >= self.places:
+        if self.in_hand >= places:
             if self.clock() - self.answered > STALL:
                 return Block(
                     Why.STALLED, f"{self.in_hand} mails in hand and no answer for {STALL:.0f} s", 1.0
                 )
-            return Block(Why.BUSY, f"all {self.places} places are taken", 1.0)
+            return Block(Why.BUSY, f"all {places} places are taken", 1.0)
         if self.limits.per_domain is not None and self.domains[domain] >= (self.domain_places or 1):
             return Block(Why.DOMAIN, f"all {self.domain_places} places for {domain} are taken", 1.0)
         return None

@@ -67,6 +67,9 @@ class ProviderLimits(Section):
     #: with `ingest.bounce_domain`: `bounce` has bounces of its mail come home, `sender` leaves the return path as the
     #: sender gave it; left out, they come home where the provider takes a return path and reports nothing itself
     return_path: Literal["bounce", "sender"] | None = None
+    #: what an unclear outcome means: try again by it (a double is possible) or leave it to a human; left out, as
+    #: `delivery.ambiguous` says
+    ambiguous: Literal["at_least_once", "at_most_once"] | None = None
     #: the end of the URL that the vendor reports to, as `env:NAME` or `file:/path`; left out, one is made
     webhook_secret: SecretStr | None = Field(default=None, exclude=True)
 

@@ -196,7 +196,7 @@ _HISTORY = (
     sa.select(t.event.c.recipient_id, t.event.c.kind, t.event.c.provider, t.event.c.detail)
     .where(
         t.event.c.message_id.in_(_IDS),
-        t.event.c.kind.in_(["deferred", "ambiguous", "switched"]),
+        t.event.c.kind.in_(["deferred", "ambiguous", "parked", "switched"]),
         # Not what providers report of mail that they have taken.
         sa.or_(t.event.c.attempt.is_not(None), t.event.c.kind == "switched"),
     )
