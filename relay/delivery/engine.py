@@ -181,7 +181,7 @@ class Engine:
             else:
                 state.look = False
                 mails = await self._database.write_soon(
-                    deliveries.claim_due, lane.value, limit=count, now=now(), lease=lease, turn=state.turn
+                    deliveries.claim_due, lane.value, limit=count, now=now(), lease=lease, last=state.turn
                 )
                 if sum(len(mail.claims) + mail.withheld for mail in mails) >= count:
                     state.look = True

@@ -123,18 +123,18 @@ def claim(
 
 
 def claim_due(
-    connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float, turn: Turn | None = None
+    connection: sa.Connection, lane: str, *, limit: int, now: datetime, lease: float, last: Turn | None = None
 ) -> list[ClaimedMail]:
     """Claim up to `limit` recipients of a lane that are due: of each account alike, longest due first.
 
-    `turn` remembers whose turn it was, for the next claim to go on from there.
+    `last` remembers whose turn it was, for the next claim to go on from there.
     """
     until = now + timedelta(seconds=lease)
     rows = fairness.share_out(
         lambda after, most: fairness.with_due(connection, lane, now, after, most),
         lambda account, few: _CLAIM_DUE.rows(connection, State.SENDING.value, until, lane, account, now, few),
         limit,
-        turn or Turn(),
+        last or Turn(),
     )
     return _mails(connection, rows)
 

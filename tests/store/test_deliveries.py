@@ -284,7 +284,7 @@ def test_a_claim_is_fair_to_accounts(play):
 
         async def claimed(limit: int) -> Counter[int]:
             mails = await database.write(
-                deliveries.claim_due, "normal", limit=limit, now=later(0), lease=LEASE, turn=turn
+                deliveries.claim_due, "normal", limit=limit, now=later(0), lease=LEASE, last=turn
             )
             return Counter(mail.row["account_id"] for mail in mails)
 
