@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from api.answers import Answer
 from api.manage import whose
-from api.manage.asking import Asked, Line, Moment, Page, body, described, query
+from api.manage.asking import WHOLE, Asked, Line, Moment, Page, body, described, query
 from api.manage.streams import NAME_PATTERN, stream_name
 from api.services import Services
 from relay.core.clock import now, wire_time
@@ -30,7 +30,7 @@ _MOST = 100_000
 _SECONDS = 20.0
 #: ids that one call may name, of each kind
 _IDS = 5000
-_CURSOR = r"^[0-9]{1,2}(\.[0-9]{1,19}){3}$"
+_CURSOR = r"^[0-9]\.[0-9]{1,19}\.[0-9]{1,17}\.[0-9]{1,19}$"
 _DOMAIN_PATTERN = "^[A-Za-z0-9]{1,20}([.-][A-Za-z0-9]{1,10}){0,4}$"
 
 Id = Annotated[str, Field(pattern=whose.ID)]
@@ -96,14 +96,16 @@ class Doing(Asked):
     message_ids: Annotated[
         list[Id], Field(max_length=_IDS, description="All waiting recipients of these messages.")
     ] = Field(default_factory=list)
-    recipient_ids: Annotated[list[Id], Field(max_length=_IDS, description="`id` of the list's entries.")] = Field(
-        default_factory=list
+    recipient_ids: Annotated[list[Id], Field(max_length=_IDS, description="`id` of the list's entries.")] = (
+        Field(default_factory=list)
     )
     note: Annotated[
         Line | None, Field(min_length=1, max_length=1000, description="Kept in the timelines.")
     ] = None
     dry_run: Annotated[bool, Field(description="Only count.")] = False
-    limit: Annotated[int, Field(ge=1, le=_MOST, description="Recipients to change in this call.")] = _MOST
+    limit: Annotated[int, Field(ge=1, le=_MOST, description="Recipients to change in this call."), WHOLE] = (
+        _MOST
+    )
     cursor: Annotated[Cursor, Field(description="Go on where a call ended that was not `complete`.")] = None
 
 
