@@ -207,6 +207,8 @@ def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
     if inner is None:
         yield words, command
         return
+    if command.invoke_without_command:
+        yield words, command
     for name, one in inner.items():
         yield from _commands(one, f"{words} {name}".strip())
 
