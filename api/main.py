@@ -17,7 +17,7 @@ from api.console import app as console
 from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import audit, endpoints, overview
+from api.manage import audit, endpoints, overview, schedule
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -86,6 +86,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(manage.router(services))
     app.include_router(endpoints.router(services))
     app.include_router(audit.router(services))
+    app.include_router(schedule.router(services))
     app.include_router(overview.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))

@@ -25,6 +25,7 @@ from relay.core.errors import NotFound, Redacted
 from relay.core.event import EventKind
 from relay.core.status import Door, Status
 from relay.core.stream import DEFAULT
+from relay.core.timing import SEND_AT, timing_of
 from relay.store import messages, search
 from relay.store.search import Search
 
@@ -257,8 +258,16 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": row["metadata"],
         "attachments": row["attachments"] or [],
         "size": row["size"],
+        **_timing(row),
         **{name: wire_time(row[name]) for name in _TIMES},
     }
+
+
+def _timing(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As they stand now; the ends of quiet hours are in `send_at`."""
+    timing = timing_of(row["accepted_at"] or row["created_at"], row["options"])
+    later = SEND_AT in (row["options"] or {})
+    return {"send_at": wire_time(timing.began) if later else None, "expires_at": wire_time(timing.expires_at)}
 
 
 _TIMES = ("created_at", "updated_at", "accepted_at", "sent_at", "delivered_at", "opened_at")

@@ -4,7 +4,7 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -23,11 +23,10 @@ from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Classification, Door
 from relay.core.stream import is_name
+from relay.core.timing import LATEST, fault
 from relay.sections import ApiSettings, AttachmentSettings
 
 MAX_RECIPIENTS = 100
-#: how far ahead a mail may be handed in
-LATEST = timedelta(days=30)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}\Z")
 
 
@@ -124,7 +123,10 @@ class NewMessage(Asked):
     metadata: Annotated[dict[str, Any], WithJsonSchema(METADATA)] = Field(default_factory=dict)
     tag: Annotated[Line | None, Field(min_length=1, max_length=255)] = None
     classification: Annotated[Classification | None, Field(strict=False)] = None
-    send_at: Annotated[Moment | None, Field(description="At most 30 days ahead.")] = None
+    send_at: Annotated[Moment | None, Field(description=f"At most {LATEST.days} days ahead.")] = None
+    expires_at: Annotated[
+        Moment | None, Field(description="What has not gone by then is dropped, UNSENT, and not sent late.")
+    ] = None
     disable_tracking: bool = False
     track: Track | None = None
     stream: Annotated[
@@ -157,6 +159,7 @@ def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSett
         body = getattr(asked, name)
         if body is not None and len(body.encode("utf-8", "replace")) > settings.max_body:
             _refuse(name, f"must be at most {settings.max_body} bytes in UTF-8 encoding")
+    send_at = due(asked.send_at, asked.expires_at)
     recipients = _envelope(asked)
     given = asked.model_dump(include={"headers", "metadata"}, exclude_defaults=True)
     headers, metadata = extras.headers(given), extras.metadata(given)
@@ -204,7 +207,8 @@ def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSett
         metadata=metadata,
         attachments=attachments.metadata(uploads),
         smtputf8=not (head.isascii() and all(one.address.isascii() for one in recipients)),
-        send_at=due(asked.send_at),
+        send_at=send_at,
+        expires_at=asked.expires_at,
         options=extras.options(
             stream=asked.stream,
             track=asked.track.model_dump(exclude_none=True) if asked.track else None,
@@ -213,12 +217,14 @@ def build(asked: NewMessage, identity: Identity, spool: Spool, settings: ApiSett
     )
 
 
-def due(send_at: datetime | None) -> datetime | None:
-    """When to send; None for at once. Raises `Refused` for a time too far ahead."""
-    if send_at is None or send_at <= now():
-        return None
-    if send_at > now() + LATEST:
-        _refuse("send_at", f"must be at most {LATEST.days} days ahead")
+def due(send_at: datetime | None, expires_at: datetime | None) -> datetime | None:
+    """When to send; None for at once. Raises `Refused` for times that cannot be."""
+    moment = now()
+    if send_at is not None and send_at <= moment:
+        send_at = None
+    wrong = fault(send_at, expires_at, moment)
+    if wrong is not None:
+        _refuse(*wrong)
     return send_at
 
 

@@ -126,6 +126,7 @@ def build(asked: Asked, identity: Identity, *, hostname: str) -> Submission:
         classification=wanted.classification,
         metadata=dict(wanted.metadata) or None,
         send_at=wanted.send_at,
+        expires_at=wanted.expires_at,
         options=dict(wanted.options),
         smtputf8=not (
             head.isascii()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,8 +15,10 @@ from api.services import Services
 from relay.core.errors import NotFound
 from relay.core.status import Lane
 from relay.core.stream import BUILT_IN, Leaving, Stream, Track, is_name
+from relay.core.timing import QuietHours
 from relay.store import accounts, streams
 
+_CLOCK = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
@@ -52,6 +54,32 @@ ComplaintFrom = Annotated[
 ]
 
 
+class Quiet(Asked):
+    """Every day from one time to the other, by the clocks of a time zone; it may go over midnight."""
+
+    from_: Annotated[str, Field(alias="from", max_length=5, examples=["22:00"]), described(_CLOCK)]
+    to: Annotated[str, Field(max_length=5, examples=["07:00"]), described(_CLOCK)]
+    timezone: Annotated[
+        str,
+        Field(max_length=64, description="Of the IANA time zone database.", examples=["Asia/Singapore"]),
+        described("^(UTC|Asia/Singapore|Europe/Berlin|America/New_York)$"),
+    ]
+
+    @model_validator(mode="after")
+    def _is_a_time(self) -> "Quiet":
+        self.hours()
+        return self
+
+    def hours(self) -> QuietHours:
+        return QuietHours.parse(self.from_, self.to, self.timezone)
+
+
+QuietWindow = Annotated[
+    Quiet | None,
+    Field(description="In which mail of the stream waits, but for URGENT mail; null for never."),
+]
+
+
 class ChangedStream(Asked):
     title: Title = None
     lane: LaneWord = "normal"
@@ -60,6 +88,7 @@ class ChangedStream(Asked):
     unsubscribe: Unsubscribe = False
     unsubscribe_from: From = "stream"
     complaint_from: ComplaintFrom = "account"
+    quiet: QuietWindow = None
 
 
 class NewStream(ChangedStream):
@@ -131,6 +160,8 @@ def _changed(stream: Stream, asked: ChangedStream) -> Stream:
     for name in ("unsubscribe_from", "complaint_from"):
         if name in given:
             given[name] = Leaving(given[name])
+    if "quiet" in given:
+        given["quiet"] = asked.quiet.hours() if asked.quiet is not None else None
     return replace(stream, track=track, **given)
 
 
@@ -145,4 +176,7 @@ def shown(stream: Stream) -> dict[str, Any]:
         "unsubscribe": stream.unsubscribe,
         "unsubscribe_from": stream.unsubscribe_from,
         "complaint_from": stream.complaint_from,
+        "quiet": dict(zip(("from", "to", "timezone"), stream.quiet.words(), strict=True))
+        if stream.quiet
+        else None,
     }

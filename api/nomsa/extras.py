@@ -3,12 +3,15 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import orjson
 
+from relay.core.clock import now
 from relay.core.errors import Refused
 from relay.core.stream import is_name
+from relay.core.timing import EXPIRES_AT, SEND_AT, fault
 
 MAX_METADATA = 4096  #: octets as JSON
 MAX_METADATA_KEYS = 50
@@ -28,6 +31,9 @@ _ORDERS = re.compile(
 )
 #: readers take these apart, so encoded words have no place in them
 _STRUCTURED = re.compile(r"List-|References|In-Reply-To", re.IGNORECASE)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{5,8}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\Z", re.IGNORECASE | re.ASCII
+)
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 
@@ -112,6 +118,30 @@ def track(given: Mapping[str, Any]) -> dict[str, bool] | None:
         if not isinstance(wanted, bool):
             _refuse(f"track.{name}", "must be a boolean")
     return value or None
+
+
+def times(given: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """When to send, and when it is of no use any more. A time that has come means at once."""
+    moment = now()
+    send_at, expires_at = _moment(given, SEND_AT), _moment(given, EXPIRES_AT)
+    if send_at is not None and send_at <= moment:
+        send_at = None
+    wrong = fault(send_at, expires_at, moment)
+    if wrong is not None:
+        _refuse(*wrong)
+    return send_at, expires_at
+
+
+def _moment(given: Mapping[str, Any], name: str) -> datetime | None:
+    if name not in given:
+        return None
+    value = given[name]
+    try:
+        if not isinstance(value, str) or not _RFC3339.match(value):
+            raise ValueError(value)
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        _refuse(name, "must be a time with its zone, such as 2030-01-31T12:00:00Z")
 
 
 def options(*, stream: str | None, track: Mapping[str, Any] | None, disable_tracking: bool) -> dict[str, Any]:

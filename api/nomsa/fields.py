@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 
 import orjson
@@ -24,6 +25,7 @@ _MAX_CHECKED = 1000
 _KNOWN = frozenset({
     "recipient", "subject", "body", "from", "reply_to", "attachments", "classification", "tag", "cc", "bcc",
     "disable_tracking", "text", "metadata", "headers", "stream", "track",
+    "send_at", "expires_at",
 })  # fmt: skip
 _MIB = 1024 * 1024
 
@@ -47,6 +49,8 @@ class Fields:
     headers: dict[str, str]
     stream: str | None
     track: dict[str, bool] | None
+    send_at: datetime | None
+    expires_at: datetime | None
     #: files of a form, or the objects of JSON
     attachments: list[Any]
 
@@ -68,6 +72,8 @@ def check(given: Mapping[str, Any], *, max_body: int) -> Fields:
         headers=extras.headers(given),
         stream=extras.stream(given),
         track=extras.track(given),
+        send_at=(times := extras.times(given))[0],
+        expires_at=times[1],
     )
     for name in given:
         if name not in _KNOWN:

@@ -92,6 +92,7 @@ STREAM = {
     "pattern": "^transactional$|^bulk$",
     "description": "The kind of mail: `transactional`, `bulk` or a stream of the account's own.",
 }
+_MOMENT = {"type": "string", "format": "date-time"}
 TRACK = {
     "type": "object",
     "properties": {"opens": {"type": "boolean"}, "clicks": {"type": "boolean"}},
@@ -170,6 +171,8 @@ def _fields() -> dict[str, Any]:
         "headers": HEADERS,
         "stream": STREAM,
         "track": TRACK,
+        "send_at": _MOMENT | {"description": "Not before then. A time that has come means at once."},
+        "expires_at": _MOMENT | {"description": "What has not gone by then is dropped, UNSENT."},
     }
 
 

@@ -143,6 +143,8 @@ class Sender:
             tag=fields.tag,
             classification=fields.classification,
             metadata=fields.metadata,
+            send_at=fields.send_at,
+            expires_at=fields.expires_at,
             params=wire.params(
                 body=fields.body, from_=written, subject=fields.subject, reply_to=fields.reply_to
             ),

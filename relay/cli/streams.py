@@ -17,6 +17,7 @@ from relay.cli.output import (
 )
 from relay.core.status import Lane
 from relay.core.stream import Leaving, Stream, Track
+from relay.core.timing import QuietHours
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -38,6 +39,12 @@ From = Annotated[
 
 ComplaintFrom = Annotated[
     str | None, typer.Option(help="What those who complain get no more of: this stream, or the account.")
+]
+
+
+Quiet = Annotated[
+    str | None,
+    typer.Option(help="Hours in which its mail waits: '22:00-07:00 Europe/Berlin', or none."),
 ]
 
 
@@ -68,6 +75,7 @@ def add(
     unsubscribe: Unsubscribe = None,
     unsubscribe_from: From = None,
     complaint_from: ComplaintFrom = None,
+    quiet: Quiet = None,
     config: ConfigOption = None,
 ) -> None:
     """Add a stream; doors know it within seconds."""
@@ -76,7 +84,7 @@ def add(
     changes = _changes(
         title, lane, unsubscribe, unsubscribe_from=unsubscribe_from, complaint_from=complaint_from
     )
-    stream = replace(Stream(name), track=Track(track_opens, track_clicks), **changes)
+    stream = replace(Stream(name), track=Track(track_opens, track_clicks), **changes, **_hours(quiet))
 
     def work(connection: "sa.Connection") -> Stream:
         return streams.create(connection, accounts.account_by_name(connection, account), stream)
@@ -96,6 +104,7 @@ def change(
     unsubscribe: Unsubscribe = None,
     unsubscribe_from: From = None,
     complaint_from: ComplaintFrom = None,
+    quiet: Quiet = None,
     config: ConfigOption = None,
 ) -> None:
     """Change a stream, a built-in one too; what is not named stays."""
@@ -110,7 +119,9 @@ def change(
         account_id = accounts.account_by_name(connection, account)
         before = streams.get(connection, account_id, name)
         return streams.replace(
-            connection, account_id, replace(before, track=track.over(before.track), **changes)
+            connection,
+            account_id,
+            replace(before, track=track.over(before.track), **changes, **_hours(quiet)),
         )
 
     in_record(settings_from(config), work, writing=True)
@@ -142,6 +153,19 @@ def _changes(
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _hours(written: str | None) -> dict[str, Any]:
+    if written is None:
+        return {}
+    if written == "none":
+        return {"quiet": None}
+    span, _, zone = written.partition(" ")
+    start, _, end = span.partition("-")
+    try:
+        return {"quiet": QuietHours.parse(start, end, zone)}
+    except ValueError as error:
+        fail(f"--quiet: {error}; the form is '22:00-07:00 Europe/Berlin'", 2)
+
+
 def _row(stream: Stream) -> dict[str, Any]:
     return {
         "name": stream.name,
@@ -151,4 +175,5 @@ def _row(stream: Stream) -> dict[str, Any]:
         "unsubscribe": stream.unsubscribe,
         "from": stream.unsubscribe_from.value,
         "title": stream.title,
+        "quiet": "{}-{} {}".format(*stream.quiet.words()) if stream.quiet else None,
     }

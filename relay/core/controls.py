@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from relay.core.clock import now
 from relay.core.errors import BadMessage
 from relay.core.mime import Field
 from relay.core.status import Classification
+from relay.core.timing import fault
 
 ByName = Mapping[bytes, Sequence[Field]]
 
@@ -33,7 +34,6 @@ _MAX_KEY = 255
 _MAX_ITEMS = 50  # of metadata
 _MAX_ITEM_NAME = 64
 _MAX_ITEM = 500
-_LATEST = timedelta(days=30)
 
 _YES = {"yes": True, "true": True, "1": True, "on": True, "htmlonly": True}
 _NO = {"no": False, "false": False, "0": False, "off": False, "none": False}
@@ -49,6 +49,7 @@ class Controls:
     classification: Classification | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     send_at: datetime | None = None
+    expires_at: datetime | None = None
     idempotency_key: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     providers: frozenset[str] = frozenset()
@@ -102,6 +103,8 @@ def read(head: bytes, by_name: ByName, *, providers: frozenset[str]) -> Controls
             controls.add_metadata(_item(head, by_name, name, _OWN_METADATA), _written(name))
         elif name.startswith(_OWN) and name not in _FIELDS:
             raise BadMessage(f"{_written(name)} is not a field that this server knows.")
+    if controls.send_at is not None or controls.expires_at is not None:
+        _check_times(controls)
     return controls
 
 
@@ -141,6 +144,20 @@ def _send_at(controls: Controls, values: list[str], where: str) -> None:
     controls.send_at = _moment(values[0], where)
 
 
+def _expires_at(controls: Controls, values: list[str], where: str) -> None:
+    controls.expires_at = _moment(values[0], where)
+
+
+def _check_times(controls: Controls) -> None:
+    """A time to be sent that has come already is none; anything else that cannot be is refused."""
+    moment = now()
+    if controls.send_at is not None and controls.send_at <= moment:
+        controls.send_at = None
+    wrong = fault(controls.send_at, controls.expires_at, moment)
+    if wrong is not None:
+        raise BadMessage(f"X-Pillarbox-{wrong[0].replace('_', '-').title()} {wrong[1]}.")
+
+
 def _idempotency(controls: Controls, values: list[str], where: str) -> None:
     key = values[0]
     if not key or len(key) > _MAX_KEY or not key.isprintable():
@@ -172,6 +189,7 @@ _FIELDS: dict[bytes, Reading] = {
     b"x-pillarbox-classification": _classification,
     b"x-pillarbox-metadata": _metadata,
     b"x-pillarbox-send-at": _send_at,
+    b"x-pillarbox-expires-at": _expires_at,
     b"x-pillarbox-idempotency-key": _idempotency,
     b"x-pillarbox-track": _track,
     b"x-pillarbox-provider": _provider,
@@ -288,8 +306,8 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return found
 
 
-def _moment(text: str, where: str) -> datetime | None:
-    """RFC 3339, RFC 5322 or seconds since 1970, with its zone; None when that has come already."""
+def _moment(text: str, where: str) -> datetime:
+    """RFC 3339, RFC 5322 or seconds since 1970, with its zone."""
     try:
         if text.isascii() and text.isdigit():
             moment = datetime.fromtimestamp(int(text), UTC)
@@ -299,11 +317,8 @@ def _moment(text: str, where: str) -> datetime | None:
             moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
             raise ValueError("no zone")
-        moment = moment.astimezone(UTC)
+        return moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError, TypeError):
         raise BadMessage(
             f"{where} must be a time with its zone, such as 2030-01-31T12:00:00Z, or seconds since 1970."
         ) from None
-    if moment > now() + _LATEST:
-        raise BadMessage(f"{where} is more than {_LATEST.days} days ahead.")
-    return moment if moment > now() else None

@@ -112,6 +112,8 @@ class Submission:
     ret: str | None = None  #: RFC 3461 RET
     envid: str | None = None  #: RFC 3461 ENVID
     send_at: datetime | None = None
+    #: when it is of no use any more: what has not gone by then is dropped
+    expires_at: datetime | None = None
     idempotency: Idempotency | None = None
     #: what the key says of tracking, for mail that does not say itself
     track: Track = UNSAID

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from relay.core.status import Lane
+from relay.core.timing import QuietHours
 
 #: the stream of mail that names none
 DEFAULT = "transactional"
@@ -53,6 +54,8 @@ class Stream:
     #: what somebody who calls a mail of it spam gets no more of
     complaint_from: Leaving = Leaving.ACCOUNT
     title: str | None = None  #: what recipients read when they leave
+    #: in which its mail waits; URGENT mail does not
+    quiet: QuietHours | None = None
 
 
 BUILT_IN: Mapping[str, Stream] = MappingProxyType(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from relay.core.event import EventKind
 from relay.core.provider import Outcome, OutcomeKind, Outgoing
 from relay.core.reply import Reply
 from relay.core.status import State
+from relay.delivery import hours
 from relay.delivery.capacity import Memory, Slots
 from relay.delivery.decide import Policy, decide
 from relay.delivery.plan import Part, Planner, guarded, outgoing_of
@@ -77,13 +79,16 @@ class Dispatcher:
         waiting: list[HandBack] = []
         late: list[Settlement] = []
         for mail in mails:
+            if (until := hours.quiet_until(mail, now())) is not None:
+                waiting += [HandBack(claim, until) for claim in mail.claims]
+                continue
             found, left = self._plan(mail, mail.claims, histories)
             parts += found
             for claim, plan in left:
                 if self._given_up(mail, plan):
                     late.append(self._too_late(mail, claim, plan))
                 else:
-                    waiting.append(self._planner.waiting(claim, plan))
+                    waiting.append(hours.bounded(mail, self._planner.waiting(claim, plan)))
         tasks = [self._task(self._send(batch, bodies)) for batch in self._planner.batches(parts)]
         if waiting:
             tasks.append(self._task(self._put_back(waiting)))
@@ -129,7 +134,7 @@ class Dispatcher:
         """Whether the time is over in which a provider might have come back. A pause or a quota is our own doing."""
         if plan.block is None or plan.block.why not in {Why.CIRCUIT, Why.STALLED}:
             return False
-        age = (now() - mail.row["accepted_at"]).total_seconds()
+        age = (now() - hours.timing(mail).began).total_seconds()
         return bool(age >= self._policy.schedule.give_up_after)
 
     def _too_late(self, mail: ClaimedMail, claim: Claim, plan: Plan) -> Settlement:
@@ -139,7 +144,7 @@ class Dispatcher:
             claim,
             Outcome(OutcomeKind.RETRY, Reply(451, "4.4.1", f"no provider could take it; {name}: {words}")),
             provider=name,
-            accepted_at=mail.row["accepted_at"],
+            accepted_at=hours.timing(mail).began,
             now=now(),
             policy=self._policy,
         )
@@ -307,7 +312,7 @@ class Dispatcher:
         elsewhere += found
         for claim, plan in left:
             if plan.waits_for is not None:
-                waiting.append(self._planner.waiting(claim, plan))
+                waiting.append(hours.bounded(part.mail, self._planner.waiting(claim, plan)))
                 continue
             reply = Reply(554, "5.6.1", f"no provider can take the mail; {part.way.name}: {words}")
             settlements.append(self._decide(part, claim, Outcome(OutcomeKind.REJECTED, reply)))
@@ -319,18 +324,21 @@ class Dispatcher:
         if waits_for is None and part.way.standing.shared.is_open and is_fault(outcome):
             # Once the provider is well again, this mail need not wait for its own time.
             waits_for = provider
+        timing = hours.timing(mail)
         settlement = decide(
             claim,
             outcome,
             provider=provider,
-            accepted_at=mail.row["accepted_at"],
+            accepted_at=timing.began,
             now=now(),
             policy=self._policies[part.way.meter.limits.ambiguous],
             switches=part.switches,
             waiting_for=waits_for,
             reports=part.way.provider.capabilities.events,
         )
-        age = (settlement.at - mail.row["accepted_at"]).total_seconds()
+        if settlement.due_at is not None:
+            settlement = replace(settlement, due_at=timing.due(settlement.due_at))
+        age = (settlement.at - timing.began).total_seconds()
         log.tried(provider, mail.row["lane"], settlement.kind, age)
         if settlement.kind is EventKind.SENT:
             log.sent(mail.id, claim.address, provider, claim.attempts, settlement.reply)

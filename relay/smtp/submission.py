@@ -98,6 +98,7 @@ def build(
         classification=wanted.classification,
         metadata=wanted.metadata or None,
         send_at=wanted.send_at,
+        expires_at=wanted.expires_at,
         idempotency=_idempotency(wanted.idempotency_key, envelope, head, by_name),
         options=dict(wanted.options),
         ret=envelope.ret,

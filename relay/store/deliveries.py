@@ -20,6 +20,7 @@ from relay.core.ids import new_id
 from relay.core.status import MAIL_LANES, State, Status, advance
 from relay.store import fairness, standings, timeline
 from relay.store import tables as t
+from relay.store.expiry import expire
 from relay.store.fairness import Turn
 from relay.store.rows import Columns, Statement, updating
 from relay.store.types import BigInt, Instant
@@ -159,7 +160,9 @@ def _mails(connection: sa.Connection, rows: Sequence[Any]) -> list[ClaimedMail]:
     claims.sort(key=attrgetter("position"))
     for one in claims:
         mails[one.message_id].claims.append(one)
-    withhold(connection, list(mails.values()), now=clock.now())
+    moment = clock.now()
+    withhold(connection, list(mails.values()), now=moment)
+    expire(connection, list(mails.values()), now=moment)
     return list(mails.values())
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import MemoryTail, RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
+from relay.core.timing import options_with
 from relay.store import outbox
 from relay.store import tables as t
 from relay.store.idempotency import Claim, Earlier, claim
@@ -159,7 +160,7 @@ def _message_row(submission: Submission, identifier: int, at: datetime, lane: La
         "classification": submission.classification,
         "metadata": submission.metadata,
         "attachments": submission.attachments,
-        "options": submission.options or None,
+        "options": options_with(submission.options, submission.send_at, submission.expires_at) or None,
         "size": submission.size,
         "smtputf8": submission.smtputf8,
         "eight_bit": submission.eight_bit,

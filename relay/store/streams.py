@@ -10,6 +10,7 @@ from relay.core.errors import Conflict, NotFound, Refused
 from relay.core.ids import new_id
 from relay.core.status import Lane
 from relay.core.stream import BUILT_IN, Leaving, Stream, Track, is_name
+from relay.core.timing import QuietHours
 from relay.store import tables as t
 from relay.store.types import BigInt
 
@@ -18,6 +19,7 @@ MAX_STREAMS = 100
 #: the lanes that a stream may name
 LANES = (Lane.NORMAL, Lane.BULK)
 _S = t.stream.c
+_QUIET = ("quiet_from", "quiet_to", "timezone")
 _MINE = (
     sa.select(t.stream)
     .where(_S.account_id == sa.bindparam("b_account_id", type_=BigInt))
@@ -102,6 +104,7 @@ def _values(stream: Stream) -> dict[str, Any]:
         "unsubscribe": stream.unsubscribe,
         "unsubscribe_from": stream.unsubscribe_from,
         "complaint_from": stream.complaint_from,
+        **dict(zip(_QUIET, stream.quiet.words() if stream.quiet else (None, None, None), strict=True)),
     }
 
 
@@ -114,4 +117,5 @@ def _stream(row: Mapping[Any, Any]) -> Stream:
         unsubscribe_from=Leaving(row["unsubscribe_from"]),
         complaint_from=Leaving(row["complaint_from"]),
         title=row["title"],
+        quiet=QuietHours.parse(*(row[name] for name in _QUIET)) if row["quiet_from"] else None,
     )

@@ -1,6 +1,7 @@
 """Claimed mail that must not go any more: its recipient was suppressed while it waited."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,27 @@ if TYPE_CHECKING:
 
 #: the contract's word for it, as the door says it
 ERROR_CODE = "Error 400: Blacklisted recipient"
-_REPLY = "550 5.1.1 the recipient was suppressed while the mail waited; it was not sent"
-_UNCLEAR = "an earlier try may have reached the recipient, who was suppressed since; it is not tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How mail ends that is not sent after all: in which words."""
+
+    kind: EventKind
+    why: str
+    error_code: str
+    reply: str
+    #: where an earlier try may have gone out
+    unclear: str
+
+
+_SUPPRESSED = Ending(
+    kind=EventKind.REFUSED,
+    why="suppressed",
+    error_code=ERROR_CODE,
+    reply="550 5.1.1 the recipient was suppressed while the mail waited; it was not sent",
+    unclear="an earlier try may have reached the recipient, who was suppressed since; it is not tried again",
+)
 
 
 def withhold(connection: sa.Connection, mails: "Sequence[ClaimedMail]", *, now: datetime) -> None:
@@ -43,19 +63,24 @@ def withhold(connection: sa.Connection, mails: "Sequence[ClaimedMail]", *, now: 
             mail.claims = [claim for claim in mail.claims if claim not in gone]
             mail.withheld = len(gone)
             taken += gone
+    end(connection, taken, _SUPPRESSED, now=now)
+
+
+def end(connection: sa.Connection, taken: "Sequence[Claim]", ending: Ending, *, now: datetime) -> None:
+    """End claims UNSENT; those with an earlier try that may have gone out are parked."""
     again = [claim.id for claim in taken if claim.attempts > 1]
     unclear = set(connection.execute(_AMBIGUOUS, {"b_ids": again}).scalars()) if again else set()
-    _end(connection, [claim for claim in taken if claim.id not in unclear], now)
-    _park(connection, [claim for claim in taken if claim.id in unclear], now)
+    _cancel(connection, [claim for claim in taken if claim.id not in unclear], ending, now)
+    _park(connection, [claim for claim in taken if claim.id in unclear], ending, now)
     events = [
         {
             "id": new_id(),
             "message_id": claim.message_id,
             "recipient_id": claim.id,
-            "kind": (EventKind.PARKED if claim.id in unclear else EventKind.REFUSED).value,
+            "kind": (EventKind.PARKED if claim.id in unclear else ending.kind).value,
             "at": now,
-            "reply": _UNCLEAR if claim.id in unclear else _REPLY,
-            "detail": {"why": "suppressed"},
+            "reply": ending.unclear if claim.id in unclear else ending.reply,
+            "detail": {"why": ending.why},
         }
         for claim in taken
     ]
@@ -67,18 +92,20 @@ def _stream(mail: "ClaimedMail") -> str:
     return (options.get("stream") if options else None) or DEFAULT
 
 
-def _end(connection: sa.Connection, claims: "Sequence[Claim]", now: datetime) -> None:
+def _cancel(connection: sa.Connection, claims: "Sequence[Claim]", ending: Ending, now: datetime) -> None:
     if not claims:
         return
-    connection.execute(_CANCEL, {"b_ids": [claim.id for claim in claims], "b_at": now})
+    words = {"b_code": ending.error_code, "b_reply": ending.reply}
+    connection.execute(_CANCEL, {"b_ids": [claim.id for claim in claims], "b_at": now, **words})
     primary = [claim.message_id for claim in claims if claim.position == 0]
     if primary:
-        connection.execute(_SHOW, {"b_ids": primary, "b_at": now})
+        connection.execute(_SHOW, {"b_ids": primary, "b_at": now, "b_code": ending.error_code})
 
 
-def _park(connection: sa.Connection, claims: "Sequence[Claim]", now: datetime) -> None:
+def _park(connection: sa.Connection, claims: "Sequence[Claim]", ending: Ending, now: datetime) -> None:
     if claims:
-        connection.execute(_PARK, {"b_ids": [claim.id for claim in claims], "b_at": now})
+        ids = [claim.id for claim in claims]
+        connection.execute(_PARK, {"b_ids": ids, "b_at": now, "b_reply": ending.unclear})
 
 
 _IDS = sa.bindparam("b_ids", expanding=True, type_=BigInt)
@@ -96,12 +123,17 @@ _LET_GO = (
         updated_at=_AT,
     )
 )
-_CANCEL = _LET_GO.values(state=State.CANCELLED, status=Status.UNSENT, error_code=ERROR_CODE, reply=_REPLY)
-_PARK = _LET_GO.values(state=State.PARKED, reply=_UNCLEAR)
+_CANCEL = _LET_GO.values(
+    state=State.CANCELLED,
+    status=Status.UNSENT,
+    error_code=sa.bindparam("b_code"),
+    reply=sa.bindparam("b_reply"),
+)
+_PARK = _LET_GO.values(state=State.PARKED, reply=sa.bindparam("b_reply"))
 _SHOW = (
     t.message.update()
     .where(t.message.c.id.in_(_IDS))
-    .values(status=Status.UNSENT, error_code=ERROR_CODE, updated_at=_AT)
+    .values(status=Status.UNSENT, error_code=sa.bindparam("b_code"), updated_at=_AT)
 )
 _AMBIGUOUS = sa.select(t.event.c.recipient_id).where(
     t.event.c.recipient_id.in_(_IDS),

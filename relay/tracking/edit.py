@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.core import mime
+from relay.core.clock import now
 from relay.core.ids import new_id
 from relay.core.message import MemoryTail, Submission
 from relay.core.status import Classification, Lane
 from relay.core.stream import DEFAULT, UNSAID, Stream, Track
+from relay.core.timing import QUIET, QuietHours
 from relay.observe import facts
 from relay.policy import Streams
 from relay.sections import TrackingSettings
@@ -66,6 +68,9 @@ class Editor:
             stream = await self._streams.get(submission.account_id, name)
         if stream.lane is not Lane.NORMAL and submission.classification is not Classification.URGENT:
             options.setdefault("lane", stream.lane)
+        options.pop(QUIET, None)
+        if stream.quiet is not None and submission.classification is not Classification.URGENT:
+            _mind_quiet(submission, stream.quiet)
         if "error_code" in options:
             return
         wanted = wish_of(options).over(stream.track).over(submission.track)
@@ -125,6 +130,15 @@ class Editor:
         if recipient.id is None:
             recipient.id = new_id()
         return Mail(submission.id, recipient.id)
+
+
+def _mind_quiet(submission: Submission, quiet: QuietHours) -> None:
+    """Quiet hours travel with the mail, so that workers need not ask for its stream."""
+    submission.options[QUIET] = quiet.words()
+    wanted = submission.send_at or now()
+    until = quiet.until(wanted)
+    if until is not None:
+        submission.send_at = until
 
 
 def wish_of(options: Mapping[str, Any]) -> Track:

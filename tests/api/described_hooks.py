@@ -20,14 +20,16 @@ schemathesis.openapi.format(
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     _ahead(case.body)
     _in_order(case.body)
+    if case.path.startswith("/v1/queue/"):
+        _of_someone(case.body)
 
 
 def _ahead(body: Any) -> None:
     """Times that a description can call times, but not future ones."""
     if isinstance(body, dict):
-        for name in ("expires_at", "send_at"):
+        for days, name in enumerate(("send_at", "expires_at"), 1):
             if isinstance(body.get(name), str) and re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", body[name]):
-                body[name] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+                body[name] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
 
 
 def _in_order(body: Any) -> None:
@@ -38,3 +40,13 @@ def _in_order(body: Any) -> None:
     ):
         end = datetime.now(UTC)
         body["from"], body["before"] = (end - timedelta(hours=1)).isoformat(), end.isoformat()
+
+
+def _of_someone(body: Any) -> None:
+    """Whom an action is about, where it says nobody: that is refused, and nulls in a filter say nothing either."""
+    if isinstance(body, dict):
+        asked = body.get("filter")
+        conditions = [*asked.values()] if isinstance(asked, dict) else [asked]
+        names = [body.get(name, []) for name in ("message_ids", "recipient_ids")]
+        if names == [[], []] and not any(one is not None for one in conditions):
+            body["message_ids"] = ["1"]

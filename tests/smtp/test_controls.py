@@ -84,6 +84,17 @@ def test_a_time_that_has_come_means_at_once(door: Door) -> None:
     assert stored["recipients"][0]["due_at"] == stored["created_at"]
 
 
+def test_mail_that_is_of_no_use_after_a_time(door: Door) -> None:
+    due = (now() + timedelta(hours=3)).replace(microsecond=0)
+    header = f"X-Pillarbox-Expires-At: {(due + timedelta(hours=1)).isoformat()}"
+    stored = _stored(door, f"X-Pillarbox-Send-At: {due.isoformat()}\n{header}")
+    assert stored["options"]["expires_at"] == (due + timedelta(hours=1)).isoformat()
+    assert "later than send_at" in _send(
+        door, f"X-Pillarbox-Send-At: {due.isoformat()}\nX-Pillarbox-Expires-At: {due.isoformat()}", code=554
+    )
+    assert "in the future" in _send(door, "X-Pillarbox-Expires-At: 2001-01-01T00:00:00Z", code=554)
+
+
 @pytest.mark.parametrize("name", ["X-Pillarbox-Idempotency-Key", "Resend-Idempotency-Key"])
 def test_the_same_key_is_the_same_mail(name: str, door: Door) -> None:
     first = _send(door, f"{name}: order-17")

@@ -27,4 +27,8 @@ class StreamRow(SQLModel, table=True):
     unsubscribe: bool
     unsubscribe_from: str = Field(max_length=8)
     complaint_from: str = Field(max_length=8)
+    #: as `22:00` and `07:00` by the clocks of an IANA time zone; empty where there are no quiet hours
+    quiet_from: str | None = Field(default=None, max_length=5)
+    quiet_to: str | None = Field(default=None, max_length=5)
+    timezone: str | None = Field(default=None, max_length=64)
     created_at: datetime = Field(default_factory=now, sa_type=Instant)

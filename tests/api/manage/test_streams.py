@@ -27,6 +27,7 @@ def test_a_stream_is_made_changed_and_removed(ask, door, manager):
         "track_clicks": None,
         "unsubscribe_from": "stream",
         "complaint_from": "account",
+        "quiet": None,
     }
     assert ask(manager, "POST", STREAMS, NEWS)[0] == 409
     assert ask(door.key, "GET", f"{STREAMS}/news") == (200, made)
