@@ -1,0 +1,393 @@
+"""What operators come for, in a real browser: finding mail, why it did not arrive, and doing something about it."""
+
+import re
+import time
+
+import pytest
+
+from tests.console.browser import Watch, context
+from tests.installation import wait_for
+
+PAGES = (
+    "", "/messages", "/queue", "/providers", "/captured", "/suppressions", "/accounts", "/webhooks", "/audit",
+)  # fmt: skip
+
+
+def open_mail(page, stage, identifier):
+    page.goto(f"{stage.console}/messages/{identifier}")
+
+
+def told(page):
+    return page.locator("p.told[role=status]").inner_text()
+
+
+def test_the_overview_follows_the_mail_by_itself(stage, page, mails):
+    figure = page.locator(".figure", has_text="Accepted, last hour").locator("strong")
+    before = int(figure.inner_text())
+    assert before >= len(mails)
+    stage.post("live@customer.example", "While somebody looks")
+    page.wait_for_function(
+        "before => Number(document.querySelector('.figure strong').textContent) > before", arg=before
+    )
+    chart = page.get_by_role("img", name=re.compile(r"The last hour: \d+ accepted, \d+ sent"))
+    assert chart.locator("rect.sent").count() >= 1
+    assert chart.locator("rect.bounced").count() >= 1
+    assert page.get_by_role("img", name=re.compile("Latency over the last hour")).is_visible()
+
+
+def test_mail_is_found_by_what_one_has_of_it(stage, page, mails):
+    find = page.get_by_role("searchbox")
+    for words, expected in (
+        ("refuse.jane@customer.example", "Invoice 2041"),
+        ("STOCK list", "Stock list, week 48"),
+    ):
+        find.fill(words)
+        find.press("Enter")
+        page.locator("table.list").get_by_role("link", name=expected).wait_for()
+        assert page.locator("table.list tbody tr").count() == 1
+    find.fill(mails["sent"])
+    find.press("Enter")
+    page.get_by_role("heading", name="Your order 4711 is on its way").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("status", "BOUNCED", "bounced"),
+        ("tag", "partners", "waiting"),
+        ("provider", "preview", "captured"),
+        ("created_from", "2020-01-01T00:00", "sent"),
+    ],
+)
+def test_filters_narrow_the_list(stage, page, mails, field, value, wanted):
+    page.goto(f"{stage.console}/messages")
+    control = page.locator(f"form.filters [name={field}]")
+    control.select_option(value) if field in {"status", "provider"} else control.fill(value)
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url(f"**{field}={value.replace(':', '%3A')}**")
+    shown = page.locator("table.list td.what a").evaluate_all("all => all.map(one => one.href)")
+    assert any(link.endswith(mails[wanted]) for link in shown)
+    if field == "tag":
+        assert len(shown) == 1
+
+
+def test_a_filter_that_cannot_be_is_told_beside_the_form(stage, page):
+    page.goto(f"{stage.console}/messages?created_from=yesterday")
+    assert "created_from" in page.get_by_role("alert").inner_text()
+
+
+def test_why_it_bounced(stage, page, mails):
+    open_mail(page, stage, mails["bounced"])
+    why = page.locator(".card.lost")
+    assert "hard bounce, no such user" in why.inner_text()
+    assert "550 5.1.1 no such mailbox here" in why.inner_text()
+    line = page.locator(".timeline li").last
+    assert "Bounced" in line.inner_text()
+    assert "main" in line.inner_text()
+
+
+def test_why_it_waits(stage, page, mails):
+    open_mail(page, stage, mails["deferred"])
+    why = page.locator(".card.why").inner_text()
+    assert "450 4.2.0 mailbox is busy" in why
+    assert "is due in" in why
+    assert "failover(main, spare)" in why
+
+
+def test_every_view_of_a_mail(stage, page, mails):
+    open_mail(page, stage, mails["sent"])
+    frame = page.frame_locator("iframe.mail")
+    frame.get_by_role("heading", name="Thank you, Ada").wait_for()
+    # Its own picture is there, and nobody was asked for the other.
+    assert frame.locator("img[src^='data:image/png']").count() == 1
+    assert "1 reference to content elsewhere is not loaded" in page.locator("#content").inner_text()
+    for view, words in (("Text", "Thank you. Your order"), ("Headers", "X-Campaign"), ("Source", "boundary=")):
+        page.get_by_role("link", name=view, exact=True).click()
+        assert words in page.locator("#content").inner_text()
+
+
+def test_attachments_and_the_mail_itself_are_downloads(stage, page, mails):
+    open_mail(page, stage, mails["sent"])
+    with page.expect_download() as download:
+        page.get_by_role("link", name="invoice.pdf").click()
+    assert download.value.suggested_filename == "invoice.pdf"
+    assert download.value.path().read_bytes() == b"%PDF-1.4 nothing much"
+    answer = page.request.get(f"{stage.console}/messages/{mails['evil']}/download")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_nothing_in_a_mail_runs_or_calls_home(stage, chrome, signed_in, mails):
+    own = context(chrome, storage_state=signed_in)
+    watch = Watch(own, stage.console.removesuffix("/console"))
+    page = own.new_page()
+    page.on("dialog", lambda dialog: (watch.dialogs.append(dialog.message), dialog.dismiss()))
+    mail = f"/messages/{mails['evil']}"
+    views = [f"{mail}?view={view}" for view in ("html", "text", "headers", "source")]
+    for path in (*views, "/messages", f"/messages?subject={'%3Cscript%3E'}", "/queue", "/audit"):
+        page.goto(stage.console + path)
+        page.wait_for_load_state("networkidle")
+        assert "pwned" not in page.title()
+        if path in views:
+            assert "<script>" in page.locator("h1").inner_text()
+        for frame in page.frames:
+            # Shown as text or kept in a frame that may do nothing; never an element of the page.
+            assert frame is not page.main_frame or frame.locator("script:not([src])").count() == 0
+    page.goto(f"{stage.console}{mail}/html")
+    assert page.title() != "pwned"
+    assert watch.strangers == []
+    assert watch.dialogs == []
+    # What the frame was kept from doing is the only thing that was complained of.
+    assert watch.complaints
+    assert all("sandboxed" in one or "Content Security Policy" in one for one in watch.complaints), (
+        watch.complaints
+    )
+    own.close()
+
+
+def test_a_mail_is_sent_again(stage, page, mails):
+    open_mail(page, stage, mails["sent"])
+    page.get_by_label("Send again as a new mail, to").fill("second@customer.example")
+    page.get_by_role("button", name="Send again").click()
+    assert told(page).startswith("Sent again as ")
+    copy = page.url.rpartition("/")[2]
+    assert stage.until(copy, status="SENT")["recipients"][0]["address"] == "second@customer.example"
+    open_mail(page, stage, mails["sent"])
+    assert copy in page.locator(".timeline").inner_text()
+    bodies = [mail.content.partition(b"\r\n\r\n")[2] for mail in stage.main.mails + stage.spare.mails]
+    assert len(bodies) != len(set(bodies))
+
+
+def test_a_mail_is_held_and_let_go_and_cancelled(stage, page, mails):
+    identifier = stage.post("busy.later@customer.example", "Hold me")
+    stage.until(identifier, state="queued", reply="450 4.2.0 mailbox is busy, try again in 5 minutes")
+    open_mail(page, stage, identifier)
+    page.get_by_role("button", name="Hold").click()
+    assert "is held until somebody releases it" in page.locator(".card.why").inner_text()
+    page.get_by_role("button", name="Release").click()
+    assert told(page) == "Release: 1 recipients."
+    stage.until(identifier, attempts=2)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.get_by_role("button", name="Cancel").click()
+    assert told(page) == "Cancelled for 1 recipients."
+    assert stage.message(identifier)["recipients"][0]["state"] == "cancelled"
+
+
+def test_all_that_a_filter_is_about_is_held_and_released_after_a_second_look(stage, page, mails):
+    for number in range(3):
+        stage.post(f"busy.{number}@held.example", f"Held {number}")
+    page.goto(f"{stage.console}/queue?recipient_domain=held.example")
+    wait_for(lambda: (page.reload(), page.locator("table.list tbody tr").count() == 3)[1], "three that wait")
+    for action, state in (("Hold", "held"), ("Release", "queued")):
+        page.get_by_label("all that match the filter").check()
+        page.get_by_label("Note for the timelines").fill("the partner moves house")
+        page.get_by_role("button", name=action).click()
+        assert page.get_by_role("heading", level=1).inner_text() == f"{action} 3 recipients?"
+        page.get_by_role("button", name=action).click()
+        assert told(page).startswith(f"{action}: 3 recipients changed")
+        assert page.locator("table.list tbody .pill").all_inner_texts() == [state] * 3 or action == "Release"
+    page.locator("table.list tbody a").first.click()
+    assert "the partner moves house" in page.locator(".timeline").inner_text()
+
+
+def test_everything_is_not_acted_on_by_a_slip(stage, page):
+    page.goto(f"{stage.console}/queue")
+    assert page.get_by_label("all that match the filter").is_disabled()
+    page.get_by_role("button", name="Hold").click()
+    assert "Tick what it is about" in told(page)
+
+
+def test_a_provider_is_paused_and_its_mail_takes_the_other(stage, page):
+    page.goto(f"{stage.console}/providers")
+    own = page.locator("section.provider#main")
+    own.get_by_role("button", name="Pause").click()
+    assert told(page) == "main is paused: it gets no mail."
+
+    def switched():
+        found = stage.until(stage.post("other@customer.example", "By the spare one"), status="SENT")
+        return found["recipients"][0]["provider"] == "spare"
+
+    wait_for(switched, "mail by the spare provider")
+    own.get_by_role("button", name="Resume").click()
+    assert told(page) == "main takes mail again."
+    page.goto(f"{stage.console}/audit?action=pause")
+    row = page.locator("table.list tbody tr").first.inner_text()
+    assert "POST /v1/providers/{name}/pause" in row
+    assert "main" in row
+    assert "default / first key" in row
+
+
+def test_a_provider_is_checked_and_tested(stage, page):
+    page.goto(f"{stage.console}/providers")
+    page.locator("section.provider#partner").get_by_role("button", name="Check login").click()
+    assert told(page).startswith("partner: ")
+    assert "refused" in told(page)
+    spare = page.locator("section.provider#spare")
+    spare.get_by_text("Send a test mail").click()
+    spare.get_by_label("From").fill("ops@shop.example")
+    spare.get_by_label("To").fill("me@customer.example")
+    spare.get_by_role("button", name="Send").click()
+    assert told(page).startswith("spare: accepted. 250")
+
+
+def test_what_the_file_would_change_is_shown_before_a_reload(stage, page):
+    before = stage.config.read_text()
+    try:
+        stage.config.write_text(before.replace('quota = "50000/day"', 'quota = "60000/day"\npassword = "hush"'))
+        page.goto(f"{stage.console}/providers")
+        row = page.locator("tr", has_text="providers.main.quota").inner_text()
+        assert "50000/day" in row
+        assert "60000/day" in row
+        assert "hush" not in page.content()
+        stage.config.write_text(before.replace("failover(main, spare)", "failover(main, nobody)"))
+        page.reload()
+        assert "'nobody' is no provider" in page.get_by_role("alert").first.inner_text()
+    finally:
+        stage.config.write_text(before)
+    page.reload()
+    page.get_by_role("button", name="Reload").click()
+    assert "read their configuration again" in told(page)
+
+
+def test_captured_mail_reads_like_an_inbox(stage, page, mails):
+    page.goto(f"{stage.console}/captured")
+    page.get_by_role("link", name="Newsletter draft").click()
+    page.frame_locator("iframe.mail").get_by_role("heading", name="Thank you, Qa").wait_for()
+
+
+def test_a_key_is_shown_once_and_revoked(stage, page):
+    page.goto(f"{stage.console}/accounts")
+    page.locator("table.list").get_by_role("link", name="default").click()
+    page.get_by_text("New key").click()
+    page.get_by_label("Label").fill("till 4")
+    page.get_by_role("button", name="Create").click()
+    key = page.locator(".secret code").inner_text()
+    assert key.startswith("default_v1_")
+    page.goto(page.url.removesuffix("/new-key"))
+    assert key not in page.content()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("tr", has_text="till 4").get_by_role("button", name="Revoke").click()
+    assert told(page) == "The key is revoked."
+
+
+def test_an_address_is_suppressed_and_let_off(stage, page):
+    page.goto(f"{stage.console}/suppressions")
+    page.get_by_text("Stop writing to an address").click()
+    form = page.locator("details form")
+    form.get_by_label("Address").fill("gone@customer.example")
+    form.get_by_label("Note").fill("asked by phone")
+    form.get_by_role("button", name="Suppress").click()
+    row = page.locator("tr", has_text="gone@customer.example")
+    assert "asked by phone" in row.inner_text()
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Remove").click()
+    assert told(page) == "gone@customer.example may be written to again."
+
+
+def test_a_customers_webhook_with_its_attempts_is_replayed(stage, page, mails):
+    page.goto(f"{stage.console}/webhooks")
+    page.get_by_role("link", name=stage.hooks.url).click()
+    page.get_by_role("link", name="pending").click()
+    row = page.locator("section", has=page.get_by_role("heading", name="Notices")).locator(
+        "tr", has_text="email.bounced"
+    )
+    row.first.wait_for()
+    told_before = sum(call.kind == "email.bounced" for call in stage.hooks.calls)
+    row.last.get_by_role("button", name="Replay").click()
+    assert told(page) == "1 notices are told again."
+    wait_for(
+        lambda: sum(call.kind == "email.bounced" for call in stage.hooks.calls) > told_before, "the replay"
+    )
+    attempts = page.locator("#attempts")
+    wait_for(lambda: (page.reload(), "busy, come back later" in attempts.inner_text())[1], "the attempt")
+    page.get_by_role("button", name="Ping").click()
+    assert told(page).startswith("Ping: status 204")
+
+
+def test_it_is_worked_by_the_keyboard_alone(stage, page, mails):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "q"
+    page.keyboard.type("refuse.jane@customer.example")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/messages?recipient=**")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('td.what') !== null"):
+            break
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Invoice 2041").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_can_be_read(stage, chrome, signed_in, mails, scheme):
+    own = chrome.new_context(
+        viewport={"width": 360, "height": 740}, storage_state=signed_in, color_scheme=scheme, has_touch=True
+    )
+    page = own.new_page()
+    for path in (*PAGES, f"/messages/{mails['bounced']}"):
+        page.goto(stage.console + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        poor = page.evaluate(_POOR_CONTRAST)
+        assert poor == [], path
+    own.close()
+
+
+def test_it_works_without_scripts(stage, chrome, signed_in, mails):
+    own = context(chrome, storage_state=signed_in, java_script_enabled=False)
+    page = own.new_page()
+    for path in PAGES:
+        page.goto(stage.console + path)
+        assert page.get_by_role("heading", level=1).is_visible()
+    page.goto(f"{stage.console}/providers")
+    page.locator("section.provider#preview").get_by_role("button", name="Check login").click()
+    assert told(page).startswith("preview:")
+    own.close()
+
+
+def test_the_walk_of_a_stranger(stage, page, mails, record_property):
+    """The seconds are those of a machine that needs no time to think; docs/console.md has a person's."""
+    began = time.monotonic()
+    identifier = stage.post("refuse.stranger@customer.example", "A stranger's first mail")
+    stage.until(identifier, status="BOUNCED")
+    page.get_by_role("searchbox").fill("refuse.stranger@customer.example")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="A stranger's first mail").click()
+    assert "no such mailbox here" in page.locator(".card.lost").inner_text()
+    page.get_by_role("link", name="Providers").click()
+    page.locator("section.provider#main").get_by_role("button", name="Drain").click()
+    assert told(page) == "main gets no new mail."
+    page.locator("section.provider#main").get_by_role("button", name="Resume").click()
+    record_property("seconds", round(time.monotonic() - began, 1))
+
+
+#: texts whose colour is too near to what is behind them (WCAG 2.2, 1.4.3: 4.5 to 1)
+_POOR_CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (let one = node; one; one = one.parentElement) {
+      const colour = parse(getComputedStyle(one).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = new Set();
+  for (const node of document.querySelectorAll('main *, nav *, header *')) {
+    const own = [...node.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
+    const style = getComputedStyle(node);
+    if (!own || node.closest('svg') || node.closest(':disabled') || !node.offsetParent) continue;
+    const a = light(parse(style.color)), b = light(behind(node));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.add(`${node.tagName}.${node.className} ${ratio.toFixed(2)} ${style.color}`);
+  }
+  return [...poor];
+}"""
