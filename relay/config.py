@@ -29,6 +29,7 @@ from relay.sections import (
     LIMITS,
     MIB,
     ApiSettings,
+    BatchSettings,
     DatabaseSettings,
     DeliverySettings,
     DkimSettings,
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     public_url: str = ""
     ingest: IngestSettings = IngestSettings()
     tracking: TrackingSettings = TrackingSettings()
+    batches: BatchSettings = BatchSettings()
     webhooks: NoticeSettings = NoticeSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -10,6 +10,7 @@ from relay.sections.base import (
     Seconds,
     Section,
 )
+from relay.sections.batches import BatchSettings
 from relay.sections.doors import (
     ApiSettings,
     AttachmentSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "MIB",
     "ApiSettings",
     "AttachmentSettings",
+    "BatchSettings",
     "Bytes",
     "CircuitSettings",
     "DatabaseSettings",

@@ -44,7 +44,7 @@ HOMES = {
     "limits": ("relay/ratelimit",),
     "python_multipart": ("api/",),
     "fastapi": ("api/",),
-    "jinja2": ("api/console/",),
+    "jinja2": ("api/console/", "relay/templates/"),
     "starlette": ("api/",),
     "uvicorn": ("api/", "relay/cli/fakes"),
     "httpx2": ("providers/", "relay/notices/"),

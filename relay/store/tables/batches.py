@@ -11,6 +11,7 @@ from relay.store.types import BigInt, Instant, Json
 
 #: those with which a worker or the clock has something to do; see `Message.FAILED` of the mail for the repetition
 WORKING = "state IN ('reading', 'sending')"
+UPLOADING = "state = 'uploading'"
 
 
 class Batch(SQLModel, table=True):
@@ -33,6 +34,12 @@ class Batch(SQLModel, table=True):
             "lease_until",
             sqlite_where=sa.text(WORKING),
             postgresql_where=sa.text(WORKING),
+        ),
+        sa.Index(
+            "ix_batch_uploading",
+            "created_at",
+            sqlite_where=sa.text(UPLOADING),
+            postgresql_where=sa.text(UPLOADING),
         ),
     )
 
@@ -101,10 +108,14 @@ class BatchRow(SQLModel, table=True):
     )
 
     batch_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("batch.id"), primary_key=True))
-    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  #: 1 is the first below the header
+    number: int = Field(
+        primary_key=True, sa_column_kwargs={"autoincrement": False}
+    )  #: 1 is the first below the header
     state: str = Field(max_length=10)
     address: str = Field(max_length=255)
-    taken: str | None = Field(default=None, max_length=255)  #: the address in lower case, where it may come once only
+    taken: str | None = Field(
+        default=None, max_length=255
+    )  #: the address in lower case, where it may come once only
     variables: dict[str, Any] | None = Field(default=None, sa_type=Json)
     reason: str | None = Field(default=None, max_length=500)
     message_id: int | None = Field(default=None, sa_type=BigInt)

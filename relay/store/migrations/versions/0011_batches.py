@@ -99,6 +99,7 @@ def _add_batches() -> None:
     )
     op.create_index("ix_batch_account_id_id", "batch", ["account_id", "id"])
     _index("uq_batch_account_id_once", "batch", ["account_id", "once"], "once IS NOT NULL", unique=True)
+    _index("ix_batch_uploading", "batch", ["created_at"], "state = 'uploading'")
     _index("ix_batch_working", "batch", ["state", "lease_until"], "state IN ('reading', 'sending')")
     op.create_table(
         "batch_part",

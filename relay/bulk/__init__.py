@@ -1,0 +1,1 @@
+"""Recipient lists: read, checked, and made into mail, step by step, each of which may be the last before a crash."""

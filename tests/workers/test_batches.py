@@ -1,0 +1,256 @@
+"""Recipient lists: what is read of them, what is refused, what goes out, and that nothing goes out twice."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+import sqlalchemy as sa
+
+from relay.core.errors import Conflict, KeyReused, Refused, SenderNotAllowed
+from relay.core.status import State
+from relay.store import batches, suppressions
+from relay.store import tables as t
+from relay.store.batches import BatchState, Lost
+from relay.store.suppressions import Reason
+from tests.workers.batching import batcher, batching, run
+
+LIST = "recipient,name,sum\nada@x.example,Ada,3\nbob@x.example,Bob,<4>\n"
+
+
+def people(count: int) -> str:
+    return "recipient,name,sum\n" + "".join(f"{n}@x.example,N{n},{n}\n" for n in range(count))
+
+
+def test_a_list_goes_out_in_the_bulk_lane_with_a_way_to_leave(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url) as play:
+            identifier = await play.upload(LIST, tag="spring")
+            await play.work()
+            batch = await play.get(identifier)
+            assert (batch["rows"], batch["valid"], batch["refused"], batch["queued"]) == (2, 2, 0, 2)
+            first, second = await play.rows(identifier)
+            mail = await play.raw(second["message_id"])
+            assert b"Subject: Hello Bob\r\n" in mail
+            assert b"you owe &lt;4&gt;." in mail
+            assert b"Dear Bob" in mail
+            assert b"To: bob@x.example\r\n" in mail
+            assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in mail
+            play.scene.engine.wake("bulk", [first["message_id"], second["message_id"]])
+            await play.scene.until(lambda: len(play.scene.provider.delivered) == 2)
+            await play.scene.until(lambda: play.scene.settled([first["message_id"], second["message_id"]]))
+            lanes = await play.database.read(
+                lambda connection: set(connection.execute(sa.select(t.recipient.c.lane)).scalars())
+            )
+            assert lanes == {"bulk"}
+            assert await play.database.read(batches.counts, identifier) == {"SENT": 2}
+            assert await play.database.write(batches.finish, identifier)
+            assert (await play.get(identifier))["state"] == BatchState.DONE
+
+    run(main())
+
+
+def test_rows_are_refused_each_for_its_reason_and_the_others_go(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url) as play:
+            await play.scene.database.write(
+                suppressions.add,
+                play.identity.account_id,
+                "gone@x.example",
+                reason=Reason.BOUNCE,
+                source="test",
+            )
+            identifier = await play.upload(
+                "recipient,name,sum\n"
+                "ada@x.example,Ada,1\n"
+                "not an address,Bob,1\n"
+                "gone@x.example,Carl,1\n"
+                "ADA@x.example,Ada again,1\n"
+                "dora@x.example,Dora\n"
+                "\n"
+                'eve@x.example,"Eve\r\nBcc: x@y.example",1\n'
+            )
+            await play.work()
+            reasons = await play.reasons(identifier)
+            assert reasons == {
+                2: "an email address needs a local part, an @ and a domain",
+                3: "the address is suppressed",
+                4: "the address was in the list before",
+                5: "it has 2 fields, and the header 3",
+            }
+            batch = await play.get(identifier)
+            assert (batch["rows"], batch["valid"], batch["refused"], batch["queued"]) == (6, 2, 4, 2)
+            assert await play.mails() == ["ada@x.example", "eve@x.example"]
+            mail = await play.raw((await play.rows(identifier))[5]["message_id"])
+            head = mail.partition(b"\r\n\r\n")[0]
+            assert b"\r\nSubject: Hello Eve Bcc: x@y.example\r\n" in head
+            assert not head.count(b"\nBcc")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("recipient,name\nada@x.example,Ada\n", "the template needs what the list has no column for: sum"),
+        ("email,name,sum\nada@x.example,Ada,1\n", 'the header has no column "recipient"; it has: email, name, sum'),
+        ("", "the list is empty"),
+        ("recipient,name,sum\n", "the list has no rows"),
+        ("recipient,name,name,sum\n", 'the header has the column "name" twice'),
+        (LIST + 'carl@x.example,"Carl,1\n', "row 3 cannot be read: a quote does not end"),
+        (LIST.encode() + b"carl@x.example,K\xe4the,1\n", "row 3 is not utf-8: octet 0xe4 at 17 in its line"),
+        (LIST.encode("utf-16"), "the list is not CSV, or is UTF-16: save it as CSV UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_sends_nothing(sqlite_url: str, text: str | bytes, reason: str) -> None:
+    async def main() -> None:
+        async with batching(sqlite_url) as play:
+            # Nothing is stored of an empty upload, so this one has no part at all.
+            identifier = await play.upload(text)
+            await play.work()
+            batch = await play.get(identifier)
+            assert batch["state"] == BatchState.FAILED
+            assert batch["reason"].startswith(reason)
+            assert await play.mails() == []
+            # What was mended may be uploaded again, and is another batch.
+            assert await play.upload(text) != identifier
+
+    run(main())
+
+
+def test_the_same_upload_is_the_same_batch(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url) as play:
+            first = await play.upload(LIST)
+            assert await play.upload(LIST) == first
+            await play.work()
+            assert await play.upload(LIST) == first
+            assert await play.upload(LIST, tag="another") != first
+            keyed = await play.upload(LIST, key="k1")
+            assert keyed != first
+            assert await play.upload(LIST, key="k1") == keyed
+            with pytest.raises(KeyReused):
+                await play.upload(LIST + "carl@x.example,Carl,1\n", key="k1")
+            both = await asyncio.gather(*(play.upload(LIST, key="k2") for _ in range(4)))
+            assert len(set(both)) == 1
+
+    run(main())
+
+
+def test_what_may_not_be_sent_is_refused_before_anything_is_stored(sqlite_url: str) -> None:
+    async def main() -> None:
+        async with batching(sqlite_url) as play:
+            play.identity = type(play.identity)(
+                **{
+                    **{name: getattr(play.identity, name) for name in play.identity.__slots__},
+                    "senders": ("a.example",),
+                }
+            )
+            with pytest.raises(SenderNotAllowed):
+                await play.upload(LIST)
+            for wish in ({"template": "none"}, {"stream": "none"}):
+                with pytest.raises(Exception, match="There is no"):
+                    await play.upload(LIST, **{"from": "x@a.example", **wish})
+            with pytest.raises(Refused):
+                await play.upload(LIST, **{"from": "x@b.example"})
+            assert await play.database.read(batches.page, None, limit=10, before=None) == []
+
+    run(main())
+
+
+def test_a_list_is_read_by_any_worker_wherever_the_last_one_stopped(database_url: str) -> None:
+    """Workers that vanish between two of their steps, in every phase; who was away too long writes nothing."""
+
+    async def main() -> None:
+        async with batching(database_url, group=50, max_waiting=100_000) as play:
+            identifier = await play.upload(people(700))
+            late = await play.database.write(batches.claim, now=batches.now(), lease=0)
+            steps = 0
+            while True:
+                worker = batcher(play.scene, group=50, max_waiting=100_000)
+                running = asyncio.create_task(worker.run())
+                # Longer and longer, so that a slow machine gets through a step as well.
+                await asyncio.sleep(0.02 * (steps + 1))
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                steps += 1
+                assert steps < 100
+                await play.database.write(expire)
+                if (await play.get(identifier))["fed"]:
+                    break
+            with pytest.raises(Lost):
+                await play.database.write(batches.end, late, BatchState.FAILED, "too late")
+            mails = Counter(await play.mails())
+            assert len(mails) == 700
+            assert set(mails.values()) == {1}
+            batch = await play.get(identifier)
+            assert (batch["rows"], batch["queued"], batch["refused"]) == (700, 700, 0)
+            assert {row["state"] for row in await play.rows(identifier)} == {"queued"}
+
+    run(main())
+
+
+def expire(connection: sa.Connection) -> None:
+    connection.execute(t.batch.update().values(lease_until=None))
+
+
+def test_paused_mail_stops_and_goes_on(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url, group=20, max_waiting=40) as play:
+            play.scene.provider.gate.clear()
+            identifier = await play.upload(people(100))
+            worker = asyncio.create_task(play.batcher.run())
+            await play.scene.until(lambda: queued(play, identifier, 40))
+            await play.steering.pause(None, identifier, "owner")
+            batch = await play.get(identifier)
+            assert batch["state"] == BatchState.PAUSED
+            assert batch["queued"] < 100
+            assert (
+                await play.database.read(
+                    batches.waiting_recipients, identifier, [State.QUEUED], after=0, limit=9
+                )
+                == []
+            )
+            play.scene.provider.gate.set()
+            await play.steering.resume(None, identifier, "owner")
+            await play.scene.until(lambda: wake_and_see(play, identifier, 100))
+            assert len(await play.mails()) == 100
+            await play.batcher.stop(worker)
+
+    run(main())
+
+
+async def queued(play, identifier: int, count: int) -> bool:
+    return (await play.get(identifier))["queued"] >= count
+
+
+async def wake_and_see(play, identifier: int, count: int) -> bool:
+    play.scene.engine.wake("bulk", [])
+    counts = await play.database.read(batches.counts, identifier)
+    return counts.get("SENT", 0) == count
+
+
+def test_cancelled_mail_never_goes(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url, max_waiting=40, group=20) as play:
+            play.scene.provider.gate.clear()
+            identifier = await play.upload(people(100), start="manual")
+            await play.work()
+            assert (await play.get(identifier))["state"] == BatchState.READY
+            assert await play.mails() == []
+            await play.steering.start(None, identifier, "owner")
+            worker = asyncio.create_task(play.batcher.run())
+            await play.scene.until(lambda: queued(play, identifier, 40))
+            await play.steering.cancel(None, identifier, "owner")
+            await play.steering.cancel(None, identifier, "owner")
+            await play.batcher.stop(worker)
+            play.scene.provider.gate.set()
+            counts = await play.database.read(batches.counts, identifier)
+            assert counts.get("UNSENT", 0) + counts.get("ACCEPTED", 0) + counts.get("SENT", 0) == sum(
+                counts.values()
+            )
+            assert counts["UNSENT"] > 0
+            assert not await play.batcher.once()
+            with pytest.raises(Conflict, match="cancelled"):
+                await play.steering.resume(None, identifier, "owner")
+
+    run(main())

@@ -1,0 +1,256 @@
+"""Recipient lists are read and made into mail beside delivery, a few rows at a time.
+
+A batch is taken by a lease for a turn of some seconds. Rows and counts, mail and rows are written together, so a
+worker that vanishes loses the step it was at, and the next one goes on from there. The queue is filled to a mark and
+no further, so that a list is no burden to it, and a list that is paused stops at once.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from relay.bulk import reading
+from relay.bulk.letters import Writer, template_of, wish_of
+from relay.bulk.listfile import BadList
+from relay.bulk.uploads import Steering
+from relay.core.clock import now
+from relay.core.errors import Conflict, Refused, Unavailable
+from relay.core.message import Submission
+from relay.core.status import Lane
+from relay.intake import Intake
+from relay.observe import facts
+from relay.process import Context
+from relay.queue import Queue
+from relay.sections import BatchSettings
+from relay.store import batches, messages, templates
+from relay.store.batches import BatchState, Held, Lost
+from relay.store.database import Database
+from relay.templates import Template
+
+#: seconds after which another worker may take what this one has in hand
+_LEASE = 30.0
+#: seconds for which a worker keeps a batch while others wait
+_TURN = 5.0
+#: seconds between looks at the record
+_LOOK = 1.0
+#: seconds between looks at a queue that is full enough
+_FULL = 0.5
+#: mails made between two breaths of the event loop
+_BREATH = 10
+#: seconds for which nobody else could write, after which a step waits as long; at most so long
+_LONGEST_REST = 0.2
+#: seconds after which an upload that did not end never will
+_STALE = 3600.0
+
+
+@contextlib.asynccontextmanager
+async def sending(context: Context) -> AsyncIterator[None]:
+    """Work on batches for as long as the block runs."""
+    intake = context.intake()
+    batcher = Batcher(context.database, context.queue, intake, context.settings.batches)
+    task = asyncio.create_task(batcher.run())
+    try:
+        yield
+    finally:
+        await batcher.stop(task)
+        await intake.close()
+
+
+class Batcher:
+    """One per worker process."""
+
+    def __init__(self, database: Database, queue: Queue, intake: Intake, settings: BatchSettings) -> None:
+        self._database = database
+        self._queue = queue
+        self._intake = intake
+        self._settings = settings
+        self._stopping = asyncio.Event()
+
+    async def stop(self, running: asyncio.Task[None]) -> None:
+        """End `run`, once the step in hand is seen through."""
+        self._stopping.set()
+        await running
+
+    async def run(self) -> None:
+        """Work until `stop`."""
+        while not self._stopping.is_set():
+            try:
+                if await self.once():
+                    continue
+            except Unavailable:
+                pass
+            except Exception as error:
+                facts.fault("batches", error)
+            await self._rest(_LOOK)
+
+    async def once(self) -> bool:
+        """Take a batch for a turn; whether there was one."""
+        held = (
+            await self._database.write_soon(batches.claim, now=now(), lease=_LEASE)
+            if await self._any()
+            else None
+        )
+        if held is None:
+            return False
+        with contextlib.suppress(Lost):
+            template = await self._template(held)
+            if held.state is BatchState.READING:
+                await self._read(held, template)
+            else:
+                await self._send(held, template)
+        return True
+
+    async def _any(self) -> bool:
+        return await self._database.read(batches.any_free, now=now())
+
+    async def _template(self, held: Held) -> Template:
+        row = held.row
+        stored = await self._database.read(
+            templates.get, row["account_id"], str(row["template_id"]), row["version"]
+        )
+        return template_of(stored["version"], wish_of(row))
+
+    def _turn_over(self, began: float) -> bool:
+        return self._stopping.is_set() or time.monotonic() - began > _TURN
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _read(self, held: Held, template: Template) -> None:
+        """Rows of the list into the record, until its end or that of the turn."""
+        began, size, wish = time.monotonic(), held.row["size"], wish_of(held.row)
+        place = reading.place_of(held.row)
+        valid: int = held.row["valid"]
+        while True:
+            data = await self._database.read(batches.octets, held.id, place.offset)
+            at_end = place.offset + len(data) >= size
+            try:
+                step = await asyncio.to_thread(reading.read, data, place, wish, template, at_end=at_end)
+                ended = step.place.offset >= size or (at_end and not step.rows)
+                if ended and not step.place.rows:
+                    raise BadList("the list has no rows")
+            except BadList as error:
+                await self._database.write(batches.end, held, BatchState.FAILED, str(error))
+                return
+            valid += sum(row.reason is None for row in step.rows)
+            started = time.monotonic()
+            await self._database.write(
+                batches.stage,
+                held,
+                step.rows,
+                offset=step.place.offset,
+                stream=wish.stream,
+                once_each=wish.unique,
+                lease=_LEASE,
+                ended=_after(wish.validate_only, wish.start) if ended else None,
+                columns=step.place.columns or (),
+                delimiter=step.place.delimiter,
+            )
+            place = step.place
+            if ended:
+                return
+            if self._turn_over(began):
+                await self._database.write_soon(batches.let_go, held)
+                return
+            await self._rest(min(time.monotonic() - started, _LONGEST_REST))
+
+    async def _send(self, held: Held, template: Template) -> None:
+        """Mail for the rows, until all have theirs or the turn is over."""
+        began, settings = time.monotonic(), self._settings
+        writer = Writer(held.row, template)
+        cursor: int = held.row["cursor"]
+        room = 0
+        while True:
+            if room <= 0:
+                most = settings.max_waiting
+                room = most - await self._database.read(batches.in_queue, held.row["account_id"], most=most)
+            if room <= 0:
+                if not self._turn_over(began):
+                    await self._rest(_FULL)
+                    continue
+            else:
+                count = min(settings.group, room)
+                rows = await self._database.read(batches.waiting, held.id, cursor, count)
+                if rows:
+                    cursor = rows[-1]["number"]
+                fed = len(rows) < count
+                await self._queue_some(held, writer, rows, cursor=cursor, fed=fed)
+                room -= len(rows)
+                if fed:
+                    return
+            if self._turn_over(began):
+                await self._database.write_soon(batches.let_go, held)
+                return
+
+    async def _queue_some(
+        self, held: Held, writer: Writer, rows: Sequence[Mapping[str, Any]], *, cursor: int, fed: bool
+    ) -> None:
+        written, refused = await asyncio.to_thread(_write, writer, rows)
+        for place, number in enumerate(list(written)):
+            try:
+                await self._intake.prepare(written[number])
+            except Refused as error:
+                del written[number]
+                refused[number] = error.message
+            if place % _BREATH == 0:
+                await asyncio.sleep(0)
+        submissions = list(written.values())
+        group = messages.prepare(submissions)
+        started = time.monotonic()
+        stored = await self._database.write(
+            batches.queue, held, group, list(written), refused, cursor=cursor, fed=fed, lease=_LEASE
+        )
+        took = time.monotonic() - started
+        for submission, one in zip(submissions, stored, strict=True):
+            facts.accepted(submission, one.id, submission.size, took)
+        if stored:
+            self._queue.deliver(Lane.BULK, [one.id for one in stored])
+        await self._rest(min(took, _LONGEST_REST))
+
+
+def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[int, Submission], dict[int, str]]:
+    written: dict[int, Submission] = {}
+    refused: dict[int, str] = {}
+    for row in rows:
+        try:
+            written[row["number"]] = writer.write(row["address"], row["variables"], now())
+        except (Refused, ValueError) as error:
+            refused[row["number"]] = str(error)
+    return written, refused
+
+
+def _after(validate_only: bool, start: str) -> BatchState:
+    if validate_only:
+        return BatchState.DONE
+    return BatchState.SENDING if start == "auto" else BatchState.READY
+
+
+# What the clock does.
+
+
+async def watch(context: Context) -> None:
+    """Halt the batches that bounce too much, and close those of which nothing waits any more."""
+    settings = context.settings.batches
+    steering = Steering(context.database, context.queue)
+    for batch in await context.database.read(batches.sending):
+        hard = await context.database.read(batches.hard_bounces, batch["id"]) - batch["forgiven"]
+        if hard > settings.halt_after:
+            known = await context.database.read(batches.processed, batch["id"]) - batch["before"]
+            if hard > settings.halt_share * known:
+                reason = f"{hard} of {known} mails bounced for good"
+                with contextlib.suppress(Conflict):
+                    await steering.halt(batch["id"], reason)
+                continue
+        if batch["fed"]:
+            await context.database.write(batches.finish, batch["id"])
+
+
+async def prune(context: Context) -> None:
+    """Uploads that were cut short go."""
+    before = now() - timedelta(seconds=_STALE)
+    if await context.database.read(batches.any_stale, before=before):
+        await context.database.write(batches.prune_uploads, before=before)
