@@ -51,12 +51,7 @@ class Intake:
         nothing is stored. Raises `Full` while the disk is nearly full, `Unavailable` when it could not be stored,
         `KeyReused` when the key was used for something else.
         """
-        if self._space is not None:
-            self._space.check()
-        if self._edit is not None:
-            await self._edit(submission)
-        if self._signer is not None:
-            await self._signer.sign(submission)
+        await self.prepare(submission)
         size = submission.size
         started = time.monotonic()
         try:
@@ -73,6 +68,18 @@ class Intake:
             return Accepted(stored.id, stored.at, repeated=True, answer=stored.earlier.answer)
         facts.accepted(submission, stored.id, size, time.monotonic() - started)
         return Accepted(stored.id, stored.at)
+
+    async def prepare(self, submission: Submission) -> None:
+        """All that is done to a mail before it is stored: `accept` does it, others who store mail have to.
+
+        Raises `Full`, and what the edit refuses.
+        """
+        if self._space is not None:
+            self._space.check()
+        if self._edit is not None:
+            await self._edit(submission)
+        if self._signer is not None:
+            await self._signer.sign(submission)
 
     async def close(self) -> None:
         """Wait for commits in flight."""
