@@ -4,8 +4,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from relay.capacity import Space
-from relay.core.errors import KeyReused, RelayError, Unavailable
-from relay.core.message import Accepted, Submission
+from relay.core.errors import Full, KeyReused, RelayError, Unavailable
+from relay.core.message import Accepted, MemoryTail, Submission
 from relay.observe import facts
 from relay.queue import Queue
 from relay.signing import Signer
@@ -18,6 +18,8 @@ from relay.store.writer import GroupWriter
 _GROUP_BYTES = 8 * 1024 * 1024
 #: seconds that a busy door waits for company before a commit at most
 _LINGER = 0.002
+#: octets in memory of mails that wait for their commit, beyond which a door takes no more: the record may be slow
+_MOST = 128 * 1024 * 1024
 
 
 class Intake:
@@ -40,7 +42,12 @@ class Intake:
         self._database = database
         self._queue = queue
         self._writer: GroupWriter[Submission, Stored] = GroupWriter(
-            self._commit, limit=200, weigh=lambda s: s.size, weight_limit=_GROUP_BYTES, linger=_LINGER
+            self._commit,
+            limit=200,
+            weigh=lambda s: s.size,
+            weight_limit=_GROUP_BYTES,
+            linger=_LINGER,
+            occupies=_in_memory,
         )
 
     async def accept(self, submission: Submission) -> Accepted:
@@ -48,12 +55,15 @@ class Intake:
 
         The commit goes on when the caller is cancelled (a client that hangs up), so a mail is stored whole or not
         at all. Where the submission's idempotency key stands for an earlier message, that one is the receipt's and
-        nothing is stored. Raises `Full` while the disk is nearly full, `Unavailable` when it could not be stored,
-        `KeyReused` when the key was used for something else.
+        nothing is stored. Raises `Full` while the disk is nearly full or too much waits to be stored, `Unavailable`
+        when it could not be stored, `KeyReused` when the key was used for something else.
         """
         await self.prepare(submission)
         size = submission.size
         started = time.monotonic()
+        # One that is larger than all that is allowed is taken when it is alone.
+        if self._writer.held and self._writer.held + _in_memory(submission) > _MOST:
+            raise Full
         try:
             stored = await self._writer.submit(submission)
         except RelayError:
@@ -95,3 +105,9 @@ class Intake:
         for lane, ids in lanes.items():
             self._queue.deliver(lane, ids)
         return stored
+
+
+def _in_memory(submission: Submission) -> int:
+    """Octets; a large mail lies in a file."""
+    tail = submission.tail
+    return len(submission.head) + (tail.size if isinstance(tail, MemoryTail) else 0)

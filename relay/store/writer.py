@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from relay.core.errors import Unavailable
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -17,6 +19,7 @@ class GroupWriter(Generic[T, R]):
 
     `commit` stores a group in one transaction and returns one result per item. When a group fails, its items are
     tried one by one, so that one bad item does not take the others down; a lone failure is raised to its caller.
+    Where the database is `Unavailable` no item is to blame, and all are told at once: each would wait as long again.
 
     Soon after a group of several, the writer waits for as many again, at most `linger` seconds: most of a commit's
     cost does not depend on what is in it. Where items come one at a time nothing ever waits.
@@ -30,12 +33,16 @@ class GroupWriter(Generic[T, R]):
         weigh: Callable[[T], int] | None = None,
         weight_limit: int = 0,
         linger: float = 0.0,
+        occupies: Callable[[T], int] | None = None,
     ) -> None:
+        """`occupies` says what an item takes of memory; `held` is the sum of all that is not committed yet."""
         self._commit = commit
         self._limit = limit
         self._weigh = weigh
         self._weight_limit = weight_limit
         self._linger = linger
+        self._occupies = occupies
+        self.held = 0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
         #: the size of the last group, and when its commit ended
@@ -48,6 +55,8 @@ class GroupWriter(Generic[T, R]):
         """The future result of `item`. Cancelling it does not take the item out of its group."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if self._occupies is not None:
+            self.held += self._occupies(item)
         if self._quorum is not None and len(self._waiting) >= self._company:
             _release(self._quorum)
         if self._task is None:
@@ -70,16 +79,19 @@ class GroupWriter(Generic[T, R]):
                     alarm.cancel()
                     self._quorum = None
                 group = self._take()
+                taken = sum(self._occupies(item) for item, _ in group) if self._occupies is not None else 0
                 try:
                     results = await self._commit([item for item, _ in group])
                 except Exception as error:
-                    if len(group) == 1:
-                        _fail(group[0][1], error)
+                    if len(group) == 1 or isinstance(error, Unavailable):
+                        for _, future in group:
+                            _fail(future, error)
                     else:
                         await self._one_by_one(group)
                     continue
                 finally:
                     self._company, self._ended = len(group), loop.time()
+                    self.held -= taken
                 for (_, future), result in zip(group, results, strict=True):
                     if not future.done():
                         future.set_result(result)
