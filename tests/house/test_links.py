@@ -57,6 +57,19 @@ def test_a_heading_becomes_the_anchor_that_readers_know() -> None:
     assert {"what-a-mail-may-ask-for", "php", "cron-and-anything-that-calls-sendmail"} <= found
 
 
+def test_files_that_documents_name_exist() -> None:
+    wrong = []
+    for path in DOCUMENTS:
+        prose = _FENCE.sub("", path.read_text(encoding="utf-8"))
+        named = re.findall(r"`((?:relay|api|workers|providers|tests|deploy|docs)/[\w./-]*)`", prose)
+        wrong += [f"{path.relative_to(ROOT)}: {one}" for one in named if not (ROOT / one).exists()]
+        for module in re.findall(r"python -m (tests\.[\w.]+)", path.read_text(encoding="utf-8")):
+            there = ROOT / module.replace(".", "/")
+            if not (there.with_suffix(".py").exists() or (there / "__main__.py").exists()):
+                wrong.append(f"{path.relative_to(ROOT)}: {module}")
+    assert wrong == []
+
+
 class References(HTMLParser):
     """What a page has a browser load."""
 
