@@ -44,8 +44,17 @@ from relay.store.tables.people import (
     Sender,
     Suppression,
 )
+from relay.store.tables.retention import (
+    ErasureRow,
+    RetentionRow,
+    SweepRow,
+)
 from relay.store.tables.secrets import (
     SecretRow,
+)
+from relay.store.tables.statistics import (
+    CountedRow,
+    RollupRow,
 )
 from relay.store.tables.streams import (
     StreamRow,
@@ -84,4 +93,9 @@ batch = Batch.__table__  # type: ignore[attr-defined]
 batch_part = BatchPart.__table__  # type: ignore[attr-defined]
 batch_row = BatchRow.__table__  # type: ignore[attr-defined]
 audit = AuditRow.__table__  # type: ignore[attr-defined]
+rollup = RollupRow.__table__  # type: ignore[attr-defined]
+counted = CountedRow.__table__  # type: ignore[attr-defined]
+retention = RetentionRow.__table__  # type: ignore[attr-defined]
+sweep = SweepRow.__table__  # type: ignore[attr-defined]
+erasure = ErasureRow.__table__  # type: ignore[attr-defined]
 metadata = SQLModel.metadata
