@@ -23,18 +23,23 @@ def tool(program: str, *packages: str) -> Path:
     found = shutil.which(program)
     if found:
         return Path(found)
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [one for one in packages or (program,) if not (_HAVE / one).exists()]
-        if missing:
-            _fetch(missing)
-        unpacked = _find(program)
+    unpack(*packages or (program,))
+    unpacked = _find(program)
     if unpacked is None:
         pytest.fail(
             f"{program} is neither on PATH nor to be had from Debian's {' '.join(packages or (program,))}"
         )
     return unpacked
+
+
+def unpack(*packages: str) -> None:
+    """Have these `packages` in `ROOT`, whatever is installed besides. Fails the test when they cannot be had."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [one for one in packages if not (_HAVE / one).exists()]
+        if missing:
+            _fetch(missing)
 
 
 def environment() -> dict[str, str]:

@@ -133,7 +133,11 @@ def _of_recipient(mail: Mail, fields: dict[str, str], home: Home, at: datetime) 
     kind = _KIND_OF_ACTION.get(action)
     if kind is None and action not in {"relayed", "expanded"}:
         kind = {"2": EventKind.DELIVERED, "4": EventKind.DEFERRED, "5": EventKind.BOUNCED}.get(status[:1])
-    diagnostic = dsn.typed(fields.get("diagnostic-code", ""))
+    address = dsn.typed(fields.get("original-recipient") or fields.get("final-recipient") or "")
+    # OpenSMTPD writes no Diagnostic-Code, and calls what it has given up delayed (6.8.0p2).
+    diagnostic = dsn.typed(fields.get("diagnostic-code", "")) or words.said_of(words.human(mail), address)
+    if kind is EventKind.DEFERRED and diagnostic.lower() == "envelope expired":
+        kind = EventKind.BOUNCED
     reply = words.reply_in(diagnostic, status)
     bounce = None
     if kind is EventKind.BOUNCED:
@@ -148,13 +152,12 @@ def _of_recipient(mail: Mail, fields: dict[str, str], home: Home, at: datetime) 
         bounce = classify(reply, said, status=status or None)
         if bounce.reason is BounceReason.OTHER:
             bounce = classify(reply, f"{said} {words.human(mail)}", status=status or None)
-    address = fields.get("original-recipient") or fields.get("final-recipient") or ""
     return _report(
         mail,
         kind or EventKind.UNKNOWN,
         home,
         at,
-        recipient=dsn.typed(address),
+        recipient=address,
         reply=reply,
         bounce=bounce,
         action=action,

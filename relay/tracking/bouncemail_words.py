@@ -154,3 +154,9 @@ def recipient_in(mail: Mail, text: str) -> str:
 def only_delayed(subject: str, text: str) -> bool:
     """Whether nothing has failed for good yet."""
     return bool(_DELAYED.search(f"{subject}\n{text}")) and not _GIVEN_UP.search(text)
+
+
+def said_of(text: str, address: str) -> str:
+    """What stands behind an address in its line; empty where no line begins with it."""
+    found = re.search(rf"^[ \t]*<?{re.escape(address)}>?:[ \t]+(\S.*)$", text, re.IGNORECASE | re.MULTILINE)
+    return found[1].strip() if found else ""

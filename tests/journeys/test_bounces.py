@@ -29,7 +29,7 @@ from relay.store.database import Database, open_database
 from relay.store.inbox import InboxKind
 from relay.tracking.inbox import Inbox
 from tests.installation import Installation, wait_for
-from tests.journeys import exim
+from tests.journeys import exim, opensmtpd, postfix
 from tests.sink import Sink
 from workers.ingest import Ingest, mail_reader
 
@@ -74,17 +74,18 @@ class Parts:
             while await self.statuses(message_id) != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
-    async def bounces(self, message_id: int) -> dict[str, Any]:
-        """Class and reason by recipient."""
+    async def those(self, message_id: int, kind: str) -> dict[str, Any]:
+        """What the events of a kind say, by recipient."""
         names = {
             row["id"]: row["address"] for row in await self.database.read(messages.recipients, message_id)
         }
         lines = await self.database.read(messages.timeline, message_id)
-        return {
-            names[line["recipient_id"]]: tuple(line["detail"]["bounce"].values())
-            for line in lines
-            if line["kind"] == "bounced"
-        }
+        return {names[line["recipient_id"]]: line["detail"] for line in lines if line["kind"] == kind}
+
+    async def bounces(self, message_id: int) -> dict[str, Any]:
+        """Class and reason by recipient."""
+        bounced = await self.those(message_id, "bounced")
+        return {address: tuple(said["bounce"].values()) for address, said in bounced.items()}
 
 
 @contextlib.asynccontextmanager
@@ -167,6 +168,39 @@ async def test_what_a_server_bounces_later_is_told_to_the_right_recipient(config
                 "full@example.net": ("soft", "mailbox_full"),
                 "x@refusing.example": ("block", "authentication"),
             }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("server", "given_up"),
+    [
+        (postfix, {"full@example.net": ("soft", "mailbox_full"), "busy@example.net": ("soft", "rate")}),
+        # It does not say any more why it could not deliver.
+        (opensmtpd, dict.fromkeys(["full@example.net", "busy@example.net"], ("soft", "expired"))),
+    ],
+    ids=["postfix", "opensmtpd"],
+)
+async def test_what_the_next_server_is_refused_or_cannot_deliver_in_time_comes_home(
+    configured, free_port, server, given_up
+):
+    with Sink() as sink, server.running(home=free_port, further=sink.port) as port:
+        out = {"type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none"}
+        async with installation(configured, {"out": out}) as ours:
+            # What the sink answers follows from the names: 550, 552, 452, 450, 554 to the content.
+            refused = ["refuse@example.net", "oldfull@example.net", "spam@example.net"]
+            message = await ours.send(*refused, *given_up, "there@example.net")
+
+            await ours.until(
+                message, {**dict.fromkeys([*refused, *given_up], "BOUNCED"), "there@example.net": "SENT"}
+            )
+            assert await ours.bounces(message) == {
+                "refuse@example.net": ("hard", "no_such_user"),
+                "oldfull@example.net": ("soft", "mailbox_full"),
+                "spam@example.net": ("block", "spam"),
+                **given_up,
+            }
+            # Both have warned that these are late, before they gave up.
+            assert sorted(await ours.those(message, "deferred")) == sorted(given_up)
 
 
 @pytest.mark.anyio

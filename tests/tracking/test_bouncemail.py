@@ -192,6 +192,24 @@ def test_the_words_for_people_help_where_the_fields_say_nothing():
     assert only(told).bounce.reason is BounceReason.MAILBOX_FULL
 
 
+@pytest.mark.parametrize(
+    ("said", "action", "status", "kind", "reason", "code"),
+    [
+        ("550 5.1.1 no such mailbox here", "failed", "5.0.0", "bounced", "no_such_user", 550),
+        ("452 4.2.2 mailbox is full", "delayed", "4.0.0", "deferred", None, 452),
+        ("Envelope expired", "delayed", "4.4.7", "bounced", "expired", None),
+    ],
+)
+def test_what_opensmtpd_says_beside_the_fields(said, action, status, kind, reason, code):
+    fields = f"Final-Recipient: rfc822; a@example.net\nAction: {action}\nStatus: {status}"
+    found = only(report_mail(fields, human=f"Hi!\n\na@example.net: {said}\n\n"))
+
+    assert found.kind.value == kind
+    assert (found.bounce.reason.value if found.bounce else None) == reason
+    assert (found.reply.code if found.reply else None) == code
+    assert found.detail["diagnostic"] == said
+
+
 def test_when_it_was_written_is_believed_within_reason():
     raw = report_mail(FAILED)
     assert only(raw).at == NOW
