@@ -26,7 +26,7 @@ from relay.notices.endpoints import Endpoints
 from relay.notices.sender import name_of
 from relay.store import accounts, endpoints, notices, secrets
 
-_URL_PATTERN = r"^https://[a-z0-9]{1,20}(\.[a-z0-9]{1,20}){0,2}\.[a-z]{2,8}(/[A-Za-z0-9/]{0,50})?$"
+_URL_PATTERN = r"^https://[A-Za-z0-9]{1,20}(\.[A-Za-z0-9]{1,20}){0,2}\.[A-Za-z]{2,8}([/?][!-\"$-~]{0,1900})?$"
 _Words = Annotated[Line, Field(min_length=1, max_length=255)]
 
 Url = Annotated[str, Field(min_length=1, max_length=2000), described(_URL_PATTERN)]
