@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relay.core.clock import wire_time
-from relay.core.errors import Misconfigured, RelayError
+from relay.core.errors import Misconfigured, RelayError, Unavailable
 
 if TYPE_CHECKING:
     from relay.config import Settings
@@ -71,7 +71,7 @@ def with_record(settings: "Settings", work: "Callable[[Database], Awaitable[T]]"
     from rich.markup import escape
 
     from relay.store import migrate
-    from relay.store.database import open_database
+    from relay.store.database import open_database, words_of
 
     async def run() -> T:
         database = open_database(settings.database_url)
@@ -84,6 +84,8 @@ def with_record(settings: "Settings", work: "Callable[[Database], Awaitable[T]]"
         if not migrate.is_current(settings.database_url):
             fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
         return asyncio.run(run())
+    except Unavailable as error:
+        fail(escape(f"the database cannot be used: {words_of(error)}"))
     except (RelayError, Misconfigured) as error:
         fail(escape(str(error)))
 

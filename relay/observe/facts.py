@@ -99,6 +99,14 @@ def untracked(submission: Submission, reason: str) -> None:
     _log.info("not tracked", account=submission.account_id, sender=_shown(submission.sender), reason=reason)
 
 
+def record_away(words: str) -> None:
+    _log.error("database cannot be used; mail is put off until it can", says=words)
+
+
+def record_back(seconds: float) -> None:
+    _log.info("database is back", away=round(seconds, 1))
+
+
 def store_failed(error: BaseException) -> None:
     _log.error("store failed", error=repr(error), exc_info=error)
 
@@ -228,6 +236,10 @@ def child_failed(name: str, code: int) -> None:
 
 def child_killed(name: str, pid: int) -> None:
     _log.warning("process did not end in time and was killed", name=name, pid=pid)
+
+
+def clock_jumped(seconds: float) -> None:
+    _log.warning("the machine's clock has jumped", seconds=round(seconds, 1))
 
 
 def migrated(before: str | None, after: str) -> None:

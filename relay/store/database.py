@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,19 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
-from relay.core.errors import Misconfigured, Unavailable
+from relay.core.errors import Full, Misconfigured, Unavailable
+from relay.observe import facts
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Work = Callable[Concatenate[sa.Connection, P], T]
 
 _READERS = 4
+#: seconds between two lines in the log about a database that is away
+_TELL = 10.0
+#: classes of PostgreSQL's codes: connections, credentials, transactions in each other's way, no such database, no
+#: resources, an operator, the system; and 25, a server that only reads, as after a failover
+_NOT_OUR_FAULT = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 #: seconds that closing waits for transactions in hand
 _PATIENCE = 30.0
 
@@ -36,6 +43,23 @@ class Database(ABC):
     """See the module. Make one per process with `open_database`, after any fork."""
 
     dialect: str
+    _since: float | None = None
+    _told = float("-inf")
+
+    def _away(self, error: Exception) -> Unavailable:
+        """What to raise where `error` is the database's own; its words go to the log, now and then."""
+        moment = time.monotonic()
+        if self._since is None:
+            self._since = moment
+        if moment - self._told > _TELL:
+            self._told = moment
+            facts.record_away(words_of(error))
+        return Full() if _is_full(error) else Unavailable()
+
+    def _here(self) -> None:
+        if self._since is not None:
+            facts.record_back(time.monotonic() - self._since)
+            self._since, self._told = None, float("-inf")
 
     @abstractmethod
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -58,6 +82,26 @@ class Database(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let transactions in hand finish, and close every connection."""
+
+
+def words_of(error: BaseException) -> str:
+    """What a database, its driver or the system said, in one line."""
+    if isinstance(error, Unavailable) and error.__cause__ is not None:
+        error = error.__cause__
+    said = getattr(error, "orig", None) or error
+    return (str(said) or type(said).__name__).splitlines()[0]
+
+
+def _state(error: sa.exc.DBAPIError) -> str:
+    """PostgreSQL's code for it (its manual, appendix A)."""
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _is_full(error: Exception) -> bool:
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.OperationalError):
+        return original.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return isinstance(error, sa.exc.DBAPIError) and _state(error) == "53100"
 
 
 def open_database(url: str, *, pool_size: int = 10) -> Database:
@@ -124,9 +168,10 @@ class SqliteDatabase(Database):
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
                     raise
+                self._here()
                 return result
         except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-            raise Unavailable from error
+            raise self._away(error) from error
 
     def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -137,7 +182,7 @@ class SqliteDatabase(Database):
             finally:
                 _end(connection, driver, "ROLLBACK")
         except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-            raise Unavailable from error
+            raise self._away(error) from error
 
     def _connection(self) -> tuple[sa.Connection, sqlite3.Connection]:
         found: tuple[sa.Connection, sqlite3.Connection] | None = getattr(self._local, "connection", None)
@@ -230,15 +275,19 @@ class PostgresDatabase(Database):
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             async with self._engine.begin() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+                result = await connection.run_sync(work, *args, **kwargs)
         except (OSError, sa.exc.TimeoutError) as error:
-            raise Unavailable from error
+            raise self._away(error) from error
         except sa.exc.DBAPIError as error:
-            if error.connection_invalidated or isinstance(
-                error, sa.exc.InterfaceError | sa.exc.OperationalError
+            if (
+                error.connection_invalidated
+                or isinstance(error, sa.exc.InterfaceError | sa.exc.OperationalError)
+                or _state(error)[:2] in _NOT_OUR_FAULT
             ):
-                raise Unavailable from error
+                raise self._away(error) from error
             raise
+        self._here()
+        return result
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def without_waiting(connection: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,7 +12,7 @@ from relay.delivery.board import ALIVE
 from relay.process import queue_url
 from relay.queue import answers
 from relay.store import dkim, migrate, senders, watch
-from relay.store.database import Database, open_database
+from relay.store.database import Database, open_database, words_of
 
 _AREA = "record"
 #: seconds by which a database server's clock may differ, and for which due mail may wait
@@ -25,7 +25,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         return [await _speed(database), await _clock(database), *await _standing(database)]
     except RelayError as error:
-        return [fail(_AREA, "database", str(error), "Look at the database's own log.")]
+        return [fail(_AREA, "database", words_of(error), "Look at the database's own log.")]
     finally:
         await database.close()
 
@@ -48,7 +48,7 @@ def schema(settings: Settings) -> list[Finding]:
         found = migrate.current(settings.database_url)
     except (RelayError, OSError) as error:
         todo = "Is the server up, and are name, user and password in database.url right?"
-        return [fail(_AREA, "database", f"{kind} cannot be reached: {error}", todo)]
+        return [fail(_AREA, "database", f"{kind} cannot be reached: {words_of(error)}", todo)]
     except Misconfigured as error:
         return [fail(_AREA, "database", str(error), "Mend database.url.")]
     if found is None:
