@@ -53,10 +53,10 @@ class Again:
             raise Redacted
         if "error_code" in (row["options"] or {}):
             raise Conflict("The message was refused and has never been a mail.")
+        old = await services.database.read(messages.recipients, wanted)
         if asked.recipients:
             to = envelope([(RecipientKind.TO, [_address(one) for one in asked.recipients])])
         else:
-            old = await services.database.read(messages.recipients, wanted)
             to = [EnvelopeRecipient(one["address"], RecipientKind(one["kind"])) for one in old]
         options = {name: value for name, value in (row["options"] or {}).items() if name not in _NOT_COPIED}
         blocked = await self._blacklist.among(
@@ -90,6 +90,7 @@ class Again:
         event = {
             "id": new_id(),
             "message_id": wanted,
+            "recipient_id": old[0]["id"],
             "kind": EventKind.RESENT,
             "at": now(),
             "detail": {"as": str(receipt.id)},

