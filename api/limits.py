@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,11 +33,15 @@ ANSWER_HEADERS = "pillarbox.answer_headers"
 
 
 class Border:
-    """Wraps the application. A request of more than `max_request` octets is answered 413 before it is read."""
+    """Wraps the application. A request of more than `max_request` octets is answered 413 before it is read.
 
-    def __init__(self, app: ASGIApp, *, max_request: int) -> None:
+    `larger` has the bounds of calls that take more, by their paths.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_request: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max = max_request
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,9 +52,10 @@ class Border:
             # The reference server takes a trailing slash; base URLs joined by hand have one.
             scope = {**scope, "path": path.rstrip("/") or "/"}
         declared = _declared(scope)
-        exchange = _Exchange(receive, send, self._max, declared)
+        most = self._larger.get(scope["path"], self._max)
+        exchange = _Exchange(receive, send, most, declared)
         scope[ANSWER_HEADERS] = exchange.headers
-        if self._max < declared < math.inf:
+        if most < declared < math.inf:
             await exchange.refuse()
             return
         try:

@@ -17,7 +17,7 @@ from api.console import app as console
 from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import audit, endpoints, overview, schedule
+from api.manage import audit, batches, endpoints, overview, schedule, templates
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -85,6 +85,8 @@ def build(context: Context) -> ASGIApp:
     app.include_router(messages.router(services))
     app.include_router(manage.router(services))
     app.include_router(endpoints.router(services))
+    app.include_router(templates.router(services))
+    app.include_router(batches.router(services))
     app.include_router(audit.router(services))
     app.include_router(schedule.router(services))
     app.include_router(overview.router(services))
@@ -98,7 +100,10 @@ def build(context: Context) -> ASGIApp:
     inner = desk.caller.app = Trail(app, context.database)
     told = webhooks.Webhooks(vendors, inbox, most=context.settings.ingest.max_webhook)
     app.include_router(webhooks.router(told))
-    door: ASGIApp = Border(told.direct(calls.direct(inner)), max_request=services.settings.max_request)
+    lists = {batches.PATH: context.settings.batches.max_list + batches.OVERHEAD}
+    door: ASGIApp = Border(
+        told.direct(calls.direct(inner)), max_request=services.settings.max_request, larger=lists
+    )
     proxies = [str(network) for network in context.settings.api.forwarded_from]
     return ProxyHeadersMiddleware(door, proxies) if proxies else door  # type: ignore[arg-type,return-value]
 

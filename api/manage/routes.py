@@ -65,13 +65,14 @@ def add(
     answers: Mapping[str, Any] | None = None,
     known: Mapping[str, dict[str, Any]] | None = None,
     leads_to: tuple[str, ...] = (),
+    form: Mapping[str, Any] | None = None,
 ) -> None:
     """Describe and register one call. Path parameters are an `id`, a `name`, or else addresses.
 
     `answers` has what a success looks like where it is no JSON, `also` further kinds of bodies,
     `parameters` those that are neither in the path nor in a model of the query. `known` has the schemas of models
-    within `asks` whose description depends on the settings. `leads_to` are the calls, as `METHOD path`, about what a
-    success answers.
+    within `asks` whose description depends on the settings. `form` is the body of a call that takes no JSON.
+    `leads_to` are the calls, as `METHOD path`, about what a success answers.
     """
     described: dict[str, Any] = {}
     named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
@@ -94,6 +95,8 @@ def add(
             "required": asks is not Rotation,
             "content": {"application/json": {"schema": inlined(asks, known)}, **(also or {})},
         }
+    if form is not None:
+        described["requestBody"] = dict(form)
     refusals: tuple[int, ...] = (400, 401, 403, *refuses, 500, 503)
     if named:
         refusals = (*refusals, 404)

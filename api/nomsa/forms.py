@@ -22,10 +22,13 @@ _EXTENDED = re.compile(rb';\s*filename\*\s*=\s*"?([^;"]+)', re.IGNORECASE)
 
 
 class FormReader:
-    """Feed it the body, then ask for the fields. Files under any other name than `attachments` are left out."""
+    """Feed it the body, then ask for the fields. Files under any other name than `files` are left out."""
 
-    def __init__(self, boundary: bytes, spool: Spool, *, max_field: int, max_files: int) -> None:
+    def __init__(
+        self, boundary: bytes, spool: Spool, *, max_field: int, max_files: int, files: str = FILES
+    ) -> None:
         """Of each field a little more than `max_field` octets are kept, of the files `max_files` together."""
+        self._named = files
         self._spool = spool
         self._max_field = max_field
         self._max_files = max_files
@@ -85,7 +88,7 @@ class FormReader:
             else:
                 fields[name] = [fields[name], value]
         if self._files:
-            fields[FILES] = self._files
+            fields[self._named] = self._files
         return fields
 
     def _part(self) -> None:
@@ -118,7 +121,7 @@ class FormReader:
         if filename is None:
             self._name = written
             self._start, self._kept = self._spool.size, 0
-        elif written == FILES:
+        elif written == self._named:
             self._upload = Upload(self._spool, filename, self._max_files - self._file_octets)
             self._files.append(self._upload)
 
