@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli import (
     accounts,
     audit,
+    backup,
     bounces,
     configuration,
     dkim,
@@ -61,6 +62,7 @@ app.command("fakes")(fakes.fakes)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
+app.command("backup")(backup.backup)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")
 app.add_typer(keys.app, name="keys")

@@ -1,7 +1,7 @@
 """Plays every fault on real installations and writes what came of it to docs/faults.md.
 
-    python -m tests.faults                                     everything, once
-    python -m tests.faults --rows F6 F8 --runs 5 --database postgres --no-page
+python -m tests.faults                                     everything, once
+python -m tests.faults --rows F6 F8 --runs 5 --database postgres --no-page
 """
 
 import argparse
@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgres"], action="append")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="outages as long as they are in life")
-    parser.add_argument("--out", type=Path, help="keep the figures, one line of JSON for each row, added to these")
+    parser.add_argument(
+        "--out", type=Path, help="keep the figures, one line of JSON for each row, added to these"
+    )
     given = parser.parse_args()
     rows = [row for row in ROWS if row.name in given.rows]
     for database in given.database or ["sqlite", "postgres"]:

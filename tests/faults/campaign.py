@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from relay.embedded import EmbeddedValkey
-from tests import debian, services
+from tests import services
 from tests.faults import rig
 from tests.faults.load import Answer, Door, Load, Unit
 from tests.faults.servers import OwnPostgres
@@ -191,7 +191,9 @@ class Campaign:
         self.valkey: EmbeddedValkey | None = None
         self._configuration = configuration
         self._disk = disk
-        self._clock = self.directory / "clock" if clock else None
+        self._clock = self.points / "clock"
+        if clock:
+            self._clock.write_text("0")
         self._long = long
         self._stack = contextlib.ExitStack()
         self.data_dir = self.directory / "data"
@@ -230,7 +232,6 @@ class Campaign:
         self.installation.environment = {
             "FAULTS": str(self.points),
             "PYTHONPATH": str(ROOT),
-            **(_own_clock(self._clock) if self._clock else {}),
         }
         self.start()
 
@@ -338,9 +339,8 @@ class Campaign:
 
     def set_clock(self, ahead: int) -> None:
         """Put the clock of all processes of ours forward or back, by seconds from the true time."""
-        assert self._clock is not None
         fresh = self._clock.with_suffix(".new")
-        fresh.write_text(f"{ahead:+d}\n")
+        fresh.write_text(str(ahead))
         fresh.replace(self._clock)
 
     # Rounds.
@@ -401,7 +401,8 @@ class Campaign:
             expected = "BOUNCED" if address in sink.refused else "SENT" if seen else "nothing"
             if status != expected:
                 figures.wrong += 1
-                figures.notes.append(f"{address}: {status}, expected {expected}")
+                if figures.wrong < 4:
+                    figures.notes.append(f"{address}: {status}, expected {expected}")
         missing = [u for u in units if u.answer is Answer.ACCEPTED and u.id not in told]
         figures.wrong += len(missing)
         return figures
@@ -436,20 +437,6 @@ def _is_final(unit: Unit) -> bool:
     if unit.door == "smtp":
         return unit.words.startswith("5")
     return unit.words[:3] in {"400", "401", "403", "404", "409", "422", "500"}
-
-
-def _own_clock(file: Path) -> dict[str, str]:
-    """What makes a program, and all that it starts, look into `file` for the time."""
-    debian.tool("faketime", "faketime", "libfaketime")
-    (library,) = debian.ROOT.glob("usr/lib/*/faketime/libfaketimeMT.so.1")
-    file.write_text("+0\n")
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
 
 
 @contextlib.contextmanager

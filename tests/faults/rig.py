@@ -138,6 +138,29 @@ def _rig_workers() -> None:
     Dispatcher._send = sent
 
 
+def _rig_clock() -> None:
+    """What the program takes for the time is ahead by what the file `clock` says; time itself passes as ever."""
+    from datetime import datetime, timedelta
+
+    from relay.core import clock
+
+    file = DIRECTORY / "clock"
+    real_now, real_time, real_ns = clock.now, time.time, time.time_ns
+    known = [0.0, 0]
+
+    def ahead() -> int:
+        if time.monotonic() - known[0] > 0.02:
+            known[:] = [time.monotonic(), int(file.read_text())]
+        return int(known[1])
+
+    def now() -> datetime:
+        return real_now() + timedelta(seconds=ahead())
+
+    clock.now = now
+    time.time = lambda: real_time() + ahead()
+    time.time_ns = lambda: real_ns() + ahead() * 10**9
+
+
 def _rig_roles() -> None:
     from relay import process
 
@@ -157,6 +180,9 @@ def _rig_roles() -> None:
 
 
 def main() -> None:
+    if (DIRECTORY / "clock").exists():
+        # First of all: others take the function when they are loaded.
+        _rig_clock()
     from relay.cli.app import app
 
     _rig_doors()

@@ -122,8 +122,9 @@ def stopped_in_write(campaign: Campaign) -> Damage:
     (campaign.points / "stopped-in-write@api").touch()
     pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text(), "a stop in a transaction"))
     time.sleep(campaign.seconds(12, 15))
+    bound = campaign.flight()
     os.kill(pid, signal.SIGCONT)
-    return Damage(campaign.flight())
+    return Damage(bound)
 
 
 def flush(campaign: Campaign) -> Damage:
