@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,17 +95,26 @@ def test_commands_exist_with_their_options() -> None:
             words = shlex.split(_PLACEHOLDER.sub("X", line), comments=True)[1:]
         except ValueError:
             words = line.split()[1:]
-        command, allowed = root, {"--help", "--version"}
-        for word in words:
+        command, options = root, {"--help": True, "--version": True}
+        rest = iter(words)
+        for word in rest:
             inner = getattr(command, "commands", None)
             bare = word.rstrip(",.:;")
-            if bare.startswith("-"):
-                if bare.partition("=")[0] not in allowed:
+            flag, given, _ = bare.partition("=")
+            if bare.startswith("-") and bare != "-":
+                if flag not in options:
                     wrong.append(f"{document}: {line}: no option {word}")
                     break
+                if not options[flag] and not given:
+                    next(rest, None)
             elif inner is not None and bare in inner:
                 command = inner[bare]
-                allowed |= {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+                options |= {
+                    flag: one.is_flag
+                    for one in command.params
+                    if one.param_type_name == "option"
+                    for flag in (*one.opts, *one.secondary_opts)
+                }
             elif inner is not None and bare.isidentifier() and bare.islower():
                 wrong.append(f"{document}: {line}: no command {word}")
                 break
@@ -130,6 +140,29 @@ def test_settings_named_in_documents_exist() -> None:
             if one.partition(".")[0] in tops and one not in known and not one.endswith((".py", ".toml"))
         ]
     assert sorted(set(wrong)) == []
+
+
+def test_extras_that_documents_name_exist() -> None:
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    named = {
+        extra.strip()
+        for path in DOCUMENTS
+        for told in re.findall(r"pillarbox\[([\w, ]+)\]", path.read_text(encoding="utf-8"))
+        for extra in told.split(",")
+    }
+    assert {"postgres", "fast"} <= named <= known
+
+
+def test_variables_that_documents_name_exist() -> None:
+    known = {one.variable for table in reference.tables() for one in table.settings}
+    # These are no settings: where the file is, and what the examples call a key and a place.
+    known |= {"PILLARBOX_CONFIG", "PILLARBOX_API_KEY", "PILLARBOX_URL", "PILLARBOX_TABLE__NAME"}
+    named = {
+        found
+        for path in DOCUMENTS
+        for found in re.findall(r"\bPILLARBOX_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8"))
+    }
+    assert named - known == set()
 
 
 def test_the_reference_knows_groups_that_do_something_by_themselves() -> None:
