@@ -11,8 +11,9 @@ from relay.core.clock import now
 from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
-from relay.store import deliveries, idempotency, leader, recovery
+from relay.store import deliveries, idempotency, leader
 from workers import ingest, mailboxes, notify
+from workers.takeover import Takeover
 
 #: seconds between ticks
 _TICK = 2.0
@@ -25,11 +26,15 @@ async def serve(context: Context) -> None:
     """Tick until `context.stop`. Any number of clocks may run; one of them leads."""
     owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
     database = context.database
+    takeover = Takeover(context)
     looking = asyncio.create_task(mailboxes.run(context))
     context.ready()
     while not context.stop.is_set():
         try:
-            if await leader.lead(database, _JOB, owner, lease=_LEASE):
+            leads = await leader.lead(database, _JOB, owner, lease=_LEASE)
+            takeover.note()
+            if leads:
+                await takeover.run()
                 await tick(context)
         except Unavailable as error:
             facts.fault("clock", error)
@@ -50,21 +55,6 @@ async def tick(context: Context) -> None:
         await job(context)
 
 
-async def _recover(context: Context) -> None:
-    """Expired claims go back into the queue."""
-    moment = now()
-    if not await context.database.read(recovery.any_expired, now=moment):
-        return
-    settings = context.settings.delivery
-    for one in await context.database.write(
-        recovery.recover, now=moment, poison_after=settings.poison_after, lease=settings.lease
-    ):
-        if one.parked:
-            facts.parked(one.message_id, one.id, f"{one.crashes} workers vanished with it in hand")
-        else:
-            facts.recovered(one.message_id, one.id, one.crashes)
-
-
 async def _wake(context: Context) -> None:
     """Lanes with due mail are named."""
     for lane in await context.database.read(deliveries.due_lanes, now=now()):
@@ -79,7 +69,6 @@ async def _forget_keys(context: Context) -> None:
 
 #: what the leader does at every tick, most pressing first
 JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (
-    _recover,
     _wake,
     _forget_keys,
     notify.prune,

@@ -35,6 +35,8 @@ _TELL = 10.0
 #: classes of PostgreSQL's codes: connections, credentials, transactions in each other's way, no such database, no
 #: resources, an operator, the system; and 25, a server that only reads, as after a failover
 _NOT_OUR_FAULT = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
+#: seconds that a write waits for its turn on SQLite
+_BUSY = 10.0
 #: seconds that closing waits for transactions in hand
 _PATIENCE = 30.0
 
@@ -143,27 +145,42 @@ class SqliteDatabase(Database):
         self._lock = -1
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, lambda: self._write("FULL", work, *args, **kwargs))
+        return await self._in_turn("FULL", lambda connection: work(connection, *args, **kwargs))
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in_turn("NORMAL", lambda connection: work(connection, *args, **kwargs))
+
+    async def _in_turn(self, synchronous: str, work: Callable[[sa.Connection], T]) -> T:
+        """A lock on a file is waited for without an end, and its holder may have been stopped."""
+        turn = _Turn()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, lambda: self._write("NORMAL", work, *args, **kwargs))
+        future = loop.run_in_executor(self._writer, self._write, synchronous, turn, work)
+        try:
+            await asyncio.wait((future,), timeout=_BUSY)
+            if not future.done() and turn.take():
+                future.cancel()
+                raise Unavailable
+            return await future
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self._read(work, *args, **kwargs))
 
-    def _write(self, synchronous: str, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _write(self, synchronous: str, turn: "_Turn", work: Callable[[sa.Connection], T]) -> T:
         try:
             connection, driver = self._connection()
             if synchronous != self._synchronous:
                 driver.execute(f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
             with self._write_lock():
+                if not turn.take():
+                    raise Unavailable
                 driver.execute("BEGIN IMMEDIATE")
                 try:
-                    result = work(connection, *args, **kwargs)
+                    result = work(connection)
                     _end(connection, driver, "COMMIT")
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
@@ -215,6 +232,23 @@ class SqliteDatabase(Database):
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+class _Turn:
+    """A write that has not begun yet, to be taken by the thread that begins it or by a caller who waits no longer."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = [None]
+
+    def take(self) -> bool:
+        """Whether it is the caller's; for one of them only."""
+        try:
+            self._left.pop()
+        except IndexError:
+            return False
+        return True
 
 
 def _end(connection: sa.Connection, driver: sqlite3.Connection, how: str) -> None:

@@ -17,9 +17,10 @@ async def lead(database: Database, name: str, owner: str, *, lease: float) -> bo
         holder, until = held
         if holder == owner and until - moment > timedelta(seconds=lease / 2):
             return True
-        if holder != owner and until > moment:
+        # An end further away than any lease reaches was written before the clock was put back.
+        if holder != owner and moment < until <= moment + timedelta(seconds=2 * lease):
             return False
-    return await database.write(_take, name, owner, moment, moment + timedelta(seconds=lease))
+    return await database.write(_take, name, owner, moment, timedelta(seconds=lease))
 
 
 async def resign(database: Database, name: str, owner: str) -> None:
@@ -34,11 +35,13 @@ def _held(connection: sa.Connection, name: str) -> tuple[str, datetime] | None:
     return (row.owner, row.until) if row else None
 
 
-def _take(connection: sa.Connection, name: str, owner: str, moment: datetime, until: datetime) -> bool:
+def _take(connection: sa.Connection, name: str, owner: str, moment: datetime, length: timedelta) -> bool:
     lease = t.leader_lease.c
+    until = moment + length
+    over = sa.or_(lease.until <= moment, lease.until > moment + 2 * length)
     taken = connection.execute(
         t.leader_lease.update()
-        .where(lease.name == name, sa.or_(lease.owner == owner, lease.until <= moment))
+        .where(lease.name == name, sa.or_(lease.owner == owner, over))
         .values(owner=owner, until=until)
     )
     if taken.rowcount:

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from relay.core.clock import now
 from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.message import MemoryTail, RecipientKind, Submission
 from relay.core.status import Lane, State, Status, lane_of
@@ -195,7 +196,8 @@ def _recipient_rows(
             "attempts": 0,
             "crashes": 0,
             "fence": 0,
-            "due_at": None if refused else submission.send_at or at,
+            # Ids never go back, and where the clock was put back they are ahead of it.
+            "due_at": None if refused else submission.send_at or min(at, now()),
             "notify": recipient.notify,
             "orcpt": recipient.orcpt,
             "updated_at": at,

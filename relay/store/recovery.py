@@ -1,5 +1,7 @@
 """What vanished workers leave behind: claims that ran out go back into the queue, poison is parked."""
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -60,13 +62,22 @@ def reclaim(connection: sa.Connection, *, now: datetime) -> int:
 
 
 def recover(
-    connection: sa.Connection, *, now: datetime, poison_after: int, lease: float = 30, limit: int = 1000
+    connection: sa.Connection,
+    *,
+    now: datetime,
+    poison_after: int,
+    lease: float = 30,
+    limit: int = 1000,
+    by: float = math.inf,
 ) -> list[Recovered]:
     """Put recipients whose lease ran out back into the queue; park those that have seen too many workers vanish.
 
     Suspects are tried one at a time. Where one of them was in hand when its worker vanished, it is the one to
-    blame, and whatever else that worker held goes back with a clean record. `lease` is that of the workers.
+    blame, and whatever else that worker held goes back with a clean record. `lease` is that of the workers. Nothing
+    is done after the monotonic time `by`.
     """
+    if time.monotonic() > by:
+        return []
     # What a live worker holds was renewed within a third of its lease; anything nearer to its end is of a dead one.
     soon = now + timedelta(seconds=lease / 2)
     on_trial = connection.execute(
