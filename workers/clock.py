@@ -12,7 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader
-from workers import ingest, mailboxes, notify
+from workers import batches, ingest, mailboxes, notify
 from workers.takeover import Takeover
 
 #: seconds between ticks
@@ -70,7 +70,9 @@ async def _forget_keys(context: Context) -> None:
 #: what the leader does at every tick, most pressing first
 JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (
     _wake,
+    batches.watch,
     _forget_keys,
     notify.prune,
     ingest.prune,
+    batches.prune,
 )

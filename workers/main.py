@@ -12,7 +12,7 @@ from relay.core.errors import Misconfigured
 from relay.delivery.engine import Engine
 from relay.observe import facts
 from relay.process import DRAIN, Context
-from workers import actors, ingest, notify
+from workers import actors, batches, ingest, notify
 from workers.reload import Reloader
 from workers.setups import Builder
 
@@ -58,7 +58,7 @@ async def _work(context: Context, settings: Settings, engine: Engine, reloader: 
     reloading = asyncio.create_task(reloader.run())
     context.ready()
     try:
-        async with notify.sending(context, settings):
+        async with notify.sending(context, settings), batches.sending(context):
             await engine.run(context.stop, drain=DRAIN)
     finally:
         reloading.cancel()
