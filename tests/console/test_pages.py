@@ -1,11 +1,11 @@
 """What operators come for, in a real browser: finding mail, why it did not arrive, and doing something about it."""
 
 import re
-import time
 
 import pytest
 
 from tests.console.browser import Watch, context
+from tests.console.walk import STEPS, walk
 from tests.installation import wait_for
 
 PAGES = (
@@ -101,7 +101,11 @@ def test_every_view_of_a_mail(stage, page, mails):
     # Its own picture is there, and nobody was asked for the other.
     assert frame.locator("img[src^='data:image/png']").count() == 1
     assert "1 reference to content elsewhere is not loaded" in page.locator("#content").inner_text()
-    for view, words in (("Text", "Thank you. Your order"), ("Headers", "X-Campaign"), ("Source", "boundary=")):
+    for view, words in (
+        ("Text", "Thank you. Your order"),
+        ("Headers", "X-Campaign"),
+        ("Source", "boundary="),
+    ):
         page.get_by_role("link", name=view, exact=True).click()
         assert words in page.locator("#content").inner_text()
 
@@ -236,7 +240,9 @@ def test_a_provider_is_checked_and_tested(stage, page):
 def test_what_the_file_would_change_is_shown_before_a_reload(stage, page):
     before = stage.config.read_text()
     try:
-        stage.config.write_text(before.replace('quota = "50000/day"', 'quota = "60000/day"\npassword = "hush"'))
+        stage.config.write_text(
+            before.replace('quota = "50000/day"', 'quota = "60000/day"\npassword = "hush"')
+        )
         page.goto(f"{stage.console}/providers")
         row = page.locator("tr", has_text="providers.main.quota").inner_text()
         assert "50000/day" in row
@@ -351,20 +357,8 @@ def test_it_works_without_scripts(stage, chrome, signed_in, mails):
     own.close()
 
 
-def test_the_walk_of_a_stranger(stage, page, mails, record_property):
-    """The seconds are those of a machine that needs no time to think; docs/console.md has a person's."""
-    began = time.monotonic()
-    identifier = stage.post("refuse.stranger@customer.example", "A stranger's first mail")
-    stage.until(identifier, status="BOUNCED")
-    page.get_by_role("searchbox").fill("refuse.stranger@customer.example")
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name="A stranger's first mail").click()
-    assert "no such mailbox here" in page.locator(".card.lost").inner_text()
-    page.get_by_role("link", name="Providers").click()
-    page.locator("section.provider#main").get_by_role("button", name="Drain").click()
-    assert told(page) == "main gets no new mail."
-    page.locator("section.provider#main").get_by_role("button", name="Resume").click()
-    record_property("seconds", round(time.monotonic() - began, 1))
+def test_a_stranger_finds_the_way(stage, page, mails):
+    assert list(walk(stage, page)) == list(STEPS)
 
 
 #: texts whose colour is too near to what is behind them (WCAG 2.2, 1.4.3: 4.5 to 1)
