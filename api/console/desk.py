@@ -143,7 +143,7 @@ class Desk:
             failures=settings.smtp.max_auth_failures,
             lock=settings.smtp.auth_lock,
             url=queue_url(settings),
-            namespace=f"{settings.queue.namespace}:console",
+            namespace=settings.queue.namespace,
         )
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),

@@ -170,6 +170,7 @@ def _greet(settings: "Settings", key: "NewKey | None") -> None:
         f"Pillarbox {__version__} is up. Ctrl-C stops it.",
         f"  SMTP   {smtp}",
         f"  REST   {rest}",
+        *([f"  see    {rest}/console, with an admin key"] if settings.api.console else []),
         f"  data   {settings.data_dir}",
         f"  out    {out}",
         "",

@@ -39,7 +39,7 @@ def signed_in(stage: Stage, chrome: Browser) -> dict:
 
 @pytest.fixture
 def page(stage: Stage, chrome: Browser, signed_in: dict) -> Iterator[Page]:
-    """A page of somebody who is signed in; whatever it complains of fails the test, as does a request to elsewhere."""
+    """A page of somebody who is signed in; complaints and requests to elsewhere fail the test."""
     own = context(chrome, storage_state=signed_in)
     own.set_default_timeout(15_000)
     watch = Watch(own, stage.console.removesuffix("/console"))
