@@ -12,7 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader
-from workers import batches, ingest, mailboxes, notify
+from workers import batches, ingest, mailboxes, notify, retention
 from workers.takeover import Takeover
 
 #: seconds between ticks
@@ -75,4 +75,6 @@ JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (
     notify.prune,
     ingest.prune,
     batches.prune,
+    retention.erase,
+    retention.sweep,
 )

@@ -353,3 +353,11 @@ def unreadable(source: str, kind: str, identifier: int, reason: str, due: Any) -
 
 def webhook_refused(provider: str, reason: str) -> None:
     _log.warning("webhook refused", provider=provider, reason=reason)
+
+
+def swept(messages: int) -> None:
+    _log.info("old mail cleaned", messages=messages)
+
+
+def erased(identifier: int, rows: int, files: int) -> None:
+    _log.info("person erased", erasure=identifier, rows=rows, files=files)

@@ -30,7 +30,7 @@ class Place:
 def page(
     connection: sa.Connection, account_id: int, *, limit: int, after: Place | None = None
 ) -> list[dict[str, Any]]:
-    """Up to `limit` messages that were never tried and are to be sent later, with their `due_at`, the next one first."""
+    """Up to `limit` messages that are to be sent later, with their `due_at`, the next one first."""
     moment = now()
     place = after or Place(moment, 0)
     found: list[tuple[datetime, int]] = []

@@ -1,18 +1,22 @@
 """Addresses that are not written to: by one account, or by nobody; in all streams, or in one."""
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from relay.core import seal
 from relay.core.address import InvalidAddress, normalise
 from relay.core.clock import now
 from relay.core.errors import BadAddress, Conflict, NotFound
 from relay.core.ids import new_id
+from relay.store import secrets
 from relay.store import tables as t
 from relay.store.rows import Statement
 from relay.store.types import BigInt, Instant
@@ -39,6 +43,11 @@ class NewSuppression:
     note: str | None = None
     expires_at: datetime | None = None
 
+
+#: what stands before the keyed hash of an address that was erased; see `relay.store.erasure`
+HASHED = "erased:"
+#: seconds for which a process believes that nobody was ever erased
+UNHASHED = 2.0
 
 _S = t.suppression.c
 _HOLDS = sa.or_(_S.expires_at.is_(None), _S.expires_at > sa.bindparam("b_now", type_=Instant()))
@@ -71,9 +80,36 @@ def blocked(connection: sa.Connection, asked: Collection[tuple[int, str, str]]) 
     moment = now()
     account_ids = list({account_id for account_id, _, _ in asked})
     lowered = list({address.lower() for _, _, address in asked})
-    rows = _ENTRIES.rows(connection, account_ids, lowered, moment, lowered, moment)
-    entries = {tuple(row) for row in rows}
+    hashes = _hashes(connection, lowered)
+    sought = [*lowered, *hashes]
+    rows = _ENTRIES.rows(connection, account_ids, sought, moment, sought, moment)
+    entries = {(account_id, hashes.get(address, address), stream) for account_id, address, stream in rows}
     return {one for one in asked if _is_blocked(entries, *one)} if entries else set()
+
+
+def _hashes(connection: sa.Connection, lowered: Sequence[str]) -> dict[str, str]:
+    """How these addresses stand on the list if they were erased, where anybody on it was."""
+    engine = connection.engine
+    until, key = _keys.get(engine, (0.0, None))
+    if time.monotonic() >= until:
+        key = None
+        if connection.execute(_ANY_ERASED).first() is not None:
+            key = seal.derive(secrets.ensure(connection), PURPOSE)
+        _keys[engine] = (time.monotonic() + UNHASHED, key)
+    if key is None:
+        return {}
+    return {hashed(key, address): address for address in lowered}
+
+
+def hashed(key: bytes, address: str) -> str:
+    """How an erased address stands on the list: HMAC-SHA256 with a key that only this installation has."""
+    return HASHED + seal.sign(key, address.lower().encode(), 32).hex()
+
+
+#: of the key by which erased addresses are known
+PURPOSE = "erasure"
+_keys: WeakKeyDictionary[sa.Engine, tuple[float, bytes | None]] = WeakKeyDictionary()
+_ANY_ERASED = sa.select(t.erasure.c.id).limit(1)
 
 
 def _is_blocked(entries: set[tuple[Any, ...]], account_id: int, stream: str, address: str) -> bool:

