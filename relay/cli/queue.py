@@ -116,7 +116,7 @@ def list_(
     tag: Tag = None,
     stream: Stream = None,
     older_than: OlderThan = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
