@@ -31,7 +31,7 @@ from relay.store.database import Database
 from relay.templates import Template
 
 #: seconds after which another worker may take what this one has in hand
-_LEASE = 30.0
+_LEASE = 10.0
 #: seconds for which a worker keeps a batch while others wait
 _TURN = 5.0
 #: seconds between looks at the record

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from api.answers import Answer
 from api.errors import answer_to
+from api.filling import Filler
 from api.idempotency import Turn
 from api.manage import letters, raw
 from api.manage.asking import Asked, explain
@@ -41,6 +42,7 @@ class Sending:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._blacklist = Blacklist(services.database)
+        self._filler = Filler(services.database, "html")
 
     async def one(self, request: Request) -> Answer:
         """A message from its fields (application/json), or one that is written already (message/rfc822)."""
@@ -85,8 +87,9 @@ class Sending:
     async def _letter(
         self, request: Request, identity: Identity, given: Any, *, part: int | None = None
     ) -> Answer:
+        filled = await self._filler.fill(identity, given) if isinstance(given, dict) else given
         try:
-            asked = NewMessage.model_validate(given)
+            asked = NewMessage.model_validate(filled)
         except ValidationError as error:
             raise explain(error) from None
         async with self._services.once.turn(request, identity, given, part=part) as turn:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from api.answers import Answer
 from api.errors import refusal
+from api.filling import Filler
 from api.idempotency import Turn
 from api.nomsa import attachments, extras, wire
 from api.nomsa.blacklist import Blacklist
@@ -46,6 +47,7 @@ class Sender:
         self._limiter = services.limiter
         self._bodies = services.bodies
         self._blacklist = Blacklist(services.database)
+        self._filler = Filler(services.database, "body")
         self._max_body = services.settings.max_body
         self._attachments = services.settings.attachments
         self._default = parse_mailbox(services.settings.default_from)
@@ -54,6 +56,7 @@ class Sender:
         identity = await self._gate.admit(request, "send")
         await spend(self._limiter, identity, request)
         async with self._bodies.read(request) as (given, spool):
+            given = await self._filler.fill(identity, given)
             fields = check(given, max_body=self._max_body)
             uploads = attachments.decode(fields.attachments, spool, self._attachments)
             attachments.check_size(uploads, self._attachments)

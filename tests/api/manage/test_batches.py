@@ -192,3 +192,32 @@ def test_other_accounts_see_nothing_of_it(owner: Door) -> None:
     ):
         refused(owner.request(method, path, key=other), 404, "not_found")
     assert owner.get("/v1/batches", key=other).json()["data"] == []
+
+
+def test_a_single_send_may_be_made_from_a_template(owner: Door) -> None:
+    template(owner)
+    fields = {"from": "shop@lists.example", "template": "spring", "variables": {"name": "<Ada>"}}
+    answer = owner.request("POST", "/v1/messages", json={**fields, "to": "ada@x.example"})
+    assert answer.status_code == 201, answer.text
+    mail = owner.work(messages.raw, int(answer.json()["id"]))
+    assert b"Subject: Hello <Ada>\r\n" in mail
+    assert b"<p>Dear &lt;Ada&gt;</p>" in mail
+    sent = owner.post({**fields, "recipient": "ada@x.example"}).json()
+    assert (sent["params"]["subject"], sent["params"]["body"]) == ("Hello <Ada>", "<p>Dear &lt;Ada&gt;</p>")
+    form = owner.request(
+        "POST",
+        "/v1/transactional/email/send",
+        data={**fields, "recipient": "ada@x.example", "variables": '{"name": "Ada"}'},
+    )
+    assert form.json()["params"]["subject"] == "Hello Ada"
+    for wrong, code, words in (
+        ({"variables": {}}, "invalid_template", "no variable name"),
+        ({"variables": "["}, "api_validation", '"variables"'),
+        ({"template": "none"}, "api_validation", "no template none"),
+        ({"subject": "mine"}, "api_validation", '"subject" is not allowed beside "template"'),
+    ):
+        answer = owner.request("POST", "/v1/messages", json={**fields, "to": "ada@x.example", **wrong})
+        assert words in refused(answer, 400, code)
+    assert '"variables" is not allowed' in refused(
+        owner.request("POST", "/v1/messages", json={"from": "shop@lists.example", "to": "a@x.example", "subject": "s",
+            "text": "t", "variables": {}}), 400, "api_validation")
