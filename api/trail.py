@@ -23,7 +23,7 @@ CALLER = "pillarbox.caller"
 DOOR = "pillarbox.door"
 
 #: calls that hand in mail, which each door's own record is about
-_MAIL = frozenset({"/v1/messages", "/v1/messages/batch"})
+_MAIL = frozenset({"/v1/messages", "/v1/messages/batch", "/v1/batches"})
 _CONTRACT = "/v1/transactional/"
 #: octets of a request or an answer that are looked at
 _MOST = 8 * 1024
