@@ -297,6 +297,17 @@ class Campaign:
                 found.append(int(pid))
         return sorted(found)
 
+    def add(self, role: str) -> None:
+        """One more process of a role; PostgreSQL only."""
+        process = self.installation.start(role)
+        self._kept[process.popen.pid] = (role, process)
+
+    def drop(self, pid: int, number: int) -> None:
+        """End a process for good; PostgreSQL only."""
+        _, process = self._kept.pop(pid)
+        process.popen.send_signal(number)
+        process.wait()
+
     def kill_all(self) -> int:
         """End every process of ours at one moment; returns the sends that were in flight."""
         pids = self.pids()

@@ -57,6 +57,7 @@ class Load:
     clients: int = 2  #: at each door
     kind: str = "take"
     poison: bool = False
+    by_smtp: bool = True
     by_rest: bool = True
     units: list[Unit] = field(default_factory=list)
     #: mails to hand in at most; 0 means until told to stop
@@ -68,7 +69,7 @@ class Load:
         self._begun = 0
         self._threads = [
             threading.Thread(target=run, args=(client,))
-            for run in (self._by_smtp, *[self._by_rest] * self.by_rest)
+            for run in [self._by_smtp] * self.by_smtp + [self._by_rest] * self.by_rest
             for client in range(self.clients)
         ]
 
@@ -139,7 +140,8 @@ class Load:
             if line is None:
                 line = smtplib.SMTP("127.0.0.1", self.door.smtp_port, timeout=40)
                 line.login("default", self.door.key)
-            for code, reply in (line.mail("ann@example.org"), line.rcpt(unit.address), line.docmd("DATA")):
+            for command in ("MAIL FROM:<ann@example.org>", f"RCPT TO:<{unit.address}>", "DATA"):
+                code, reply = line.docmd(command)
                 if code >= 400:
                     unit.words = f"{code} {reply.decode()}"
                     line.close()

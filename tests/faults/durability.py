@@ -1,0 +1,97 @@
+"""F19: power cannot be cut here. What can be seen is the order of system calls: between the last octet of a mail and
+the first of its answer, a sync of the journal has ended.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests import debian
+from tests.faults.campaign import Campaign
+from tests.faults.load import Door, Load
+from tests.installation import wait_for
+
+_CALLS = "trace=fsync,fdatasync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg"
+_SYNCED = re.compile(r"(?:fsync|fdatasync)\(.*\) += 0|<\.\.\. (?:fsync|fdatasync) resumed>.*= 0")
+
+
+def postgres_processes(campaign: Campaign) -> list[int]:
+    assert campaign.postgres is not None
+    parent = str(campaign.postgres.pid)
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", parent], capture_output=True, text=True).stdout
+    return [int(pid) for pid in found.split()]
+
+
+def traced(campaign: Campaign, role: str, mails: int) -> list[str]:
+    """The calls of a door, and of the database's own processes, while mail comes in one by one."""
+    pids = campaign.pids(role)
+    if campaign.database == "postgres":
+        pids += postgres_processes(campaign)
+    file = campaign.directory / f"{role}.strace"
+    wanted = [part for pid in pids for part in ("-p", str(pid))]
+    tracer = subprocess.Popen(
+        [debian.tool("strace"), "-f", "-s", "600", "-e", _CALLS, "-o", file, *wanted],
+        stderr=subprocess.PIPE,
+        env=debian.environment(),
+    )
+    try:
+        wait_for(lambda: _traced_all(pids), "the tracer's attachment", 20)
+        door = Door(
+            campaign.installation.smtp_port, campaign.installation.api_port, campaign.installation.key
+        )
+        by = {"by_rest": role == "api", "by_smtp": role == "smtp"}
+        with Load(door, f"power-{role}", most=mails, clients=1, rate=8, **by) as load:
+            load.join()
+        assert len(load.accepted) == mails
+        time.sleep(0.3)
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+        assert tracer.stderr is not None
+        tracer.stderr.close()
+    return file.read_text(errors="replace").splitlines()
+
+
+def _traced_all(pids: Sequence[int]) -> bool:
+    return all("TracerPid:\t0" not in Path(f"/proc/{pid}/status").read_text() for pid in pids)
+
+
+def orders(lines: Sequence[str], role: str) -> list[str]:
+    """For each mail what happened between its last octet and its answer, as words: data, synced, answered."""
+    data, answer = {
+        "smtp": (r"body\\r\\n\.\\r\\n", r'"250 2\.0\.0 queued'),
+        "api": (r"<p>body</p>", r'HTTP/1\.1 201|"status":"ACCEPTED"'),
+    }[role]
+    word: list[str] = []
+    for line in lines:
+        call = line.partition(" ")[2].strip()
+        reads = re.match(r"(?:read|readv|recvfrom|recvmsg)\(|<\.\.\. (?:read|recv\w*|readv) resumed>", call)
+        writes = re.match(r"(?:write|writev|sendto|sendmsg)\(", call)
+        if reads and re.search(data, call):
+            word.append("data")
+        elif _SYNCED.search(call) and word and word[-1] == "data":
+            word.append("synced")
+        elif writes and re.search(answer, call) and word and word[-1] != "answered":
+            word.append("answered")
+    told = " ".join(word).replace("data data", "data")
+    return [f"data{part}".strip() for part in told.split("data")[1:]]
+
+
+def proved(campaign: Campaign, mails: int = 5) -> dict[str, int]:
+    """How many answers of each door came after a sync; raises where one did not."""
+    counts = {}
+    for role in ("smtp", "api"):
+        found = orders(traced(campaign, role, mails), role)
+        assert found == ["data synced answered"] * mails, found
+        counts[role] = len(found)
+    return counts
+
+
+if __name__ == "__main__":
+    for name in ("sqlite", "postgres"):
+        with Campaign(name) as one:
+            print(name, proved(one), f"load {os.getloadavg()[0]:.1f}")
