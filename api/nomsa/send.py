@@ -55,16 +55,16 @@ class Sender:
     async def __call__(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "send")
         await spend(self._limiter, identity, request)
-        async with self._bodies.read(request) as (given, spool):
-            given = await self._filler.fill(identity, given)
+        async with self._bodies.read(request) as (asked, spool):
+            given = await self._filler.fill(identity, asked)
             fields = check(given, max_body=self._max_body)
             uploads = attachments.decode(fields.attachments, spool, self._attachments)
             attachments.check_size(uploads, self._attachments)
             if uploads and self._attachments.need_own_sender and not self._is_own(identity, fields.from_):
                 raise NotAllowed("Attachments are not allowed for the default from email address")
             check_count(fields)
-            asked = replace(fields, attachments=attachments.metadata(uploads) or [])
-            async with self._once.turn(request, identity, asked) as turn:
+            wanted = replace(fields, attachments=attachments.metadata(uploads) or [])
+            async with self._once.turn(request, identity, wanted) as turn:
                 if turn.earlier is not None:
                     return turn.earlier
                 return await self._send(turn, identity, fields, uploads)

@@ -8,6 +8,7 @@ from relay import __version__
 from relay.cli import (
     accounts,
     audit,
+    batches,
     backup,
     bounces,
     configuration,
@@ -26,6 +27,7 @@ from relay.cli import (
     senders,
     streams,
     suppressions,
+    templates,
     up,
     webhooks,
 )
@@ -69,6 +71,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(streams.app, name="streams")
 app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(messages.app, name="messages")
+app.add_typer(templates.app, name="templates")
+app.add_typer(batches.app, name="batches")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(bounces.app, name="bounces")
 app.add_typer(configuration.app, name="config")

@@ -1,8 +1,9 @@
 """A long list beside urgent mail: `python -m tests.bench.batch [rows] [--database URL] [--every SECONDS]`.
 
 A real installation with a counting sink, everything on this machine. Uploads a list of so many rows, and hands in one
-urgent mail a second meanwhile. Prints how memory (the proportional set of all processes), rows and mails grow, the rates of
-each phase, and how long the urgent mails took from their acceptance to the provider's answer, with and without the list.
+urgent mail a second meanwhile. Prints how memory (the proportional set of all processes), rows and mails grow, the
+rates of each phase, and how long urgent mails took from their acceptance to the provider's answer, with the list and
+without.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 import urllib.request
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.bench.measure import CountingSink, cpu_seconds, memory
 from tests.installation import Installation
@@ -51,7 +52,7 @@ def write_form(path: Path, rows: int, fields: dict[str, str]) -> None:
 def upload(installation: Installation, form: Path) -> dict[str, Any]:
     """POST the form; returns the batch."""
     with form.open("rb") as data:
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"http://127.0.0.1:{installation.api_port}/v1/batches",
             data,
             {
@@ -72,7 +73,8 @@ def prepare(installation: Installation) -> None:
         {
             "name": "letter",
             "subject": "For {{ name }}",
-            "html": "<p>Dear {{ name }} of {{ city }}, you have <b>{{ amount }}</b>.</p>" + "<p>And so on.</p>" * 60,
+            "html": "<p>Dear {{ name }} of {{ city }}, you have <b>{{ amount }}</b>.</p>"
+            + "<p>And so on.</p>" * 60,
             "text": "Dear {{ name }} of {{ city }}, you have {{ amount }}.\n" + "And so on.\n" * 60,
         },
     )
@@ -89,7 +91,7 @@ class Urgent:
         self._ids: list[str] = []
         self.answers: list[float] = []
 
-    def __enter__(self) -> "Urgent":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -184,7 +186,8 @@ def _follow(installation: Installation, options: argparse.Namespace, root: int, 
         peak = max(peak, held)
         sent = batch["messages"].get("sent", 0)
         print(
-            f"{elapsed:6.0f} {batch['state']:>8} {batch['rows']:8} {batch['queued']:8} {sent:8} {held:6.0f}", flush=True
+            f"{elapsed:6.0f} {batch['state']:>8} {batch['rows']:8} {batch['queued']:8} {sent:8} {held:6.0f}",
+            flush=True,
         )
         if batch["state"] in {"done", "failed", "halted"}:
             assert batch["state"] == "done", batch

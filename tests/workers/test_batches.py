@@ -2,17 +2,23 @@
 
 import asyncio
 from collections import Counter
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
+from relay.config import Settings
 from relay.core.errors import Conflict, KeyReused, Refused, SenderNotAllowed
 from relay.core.status import State
+from relay.process import Context
+from relay.queue import NoQueue
+from relay.sections import BatchSettings
 from relay.store import batches, suppressions
 from relay.store import tables as t
 from relay.store.batches import BatchState, Lost
 from relay.store.suppressions import Reason
 from tests.workers.batching import batcher, batching, run
+from workers.batches import watch
 
 LIST = "recipient,name,sum\nada@x.example,Ada,3\nbob@x.example,Bob,<4>\n"
 
@@ -254,3 +260,67 @@ def test_cancelled_mail_never_goes(database_url: str) -> None:
                 await play.steering.resume(None, identifier, "owner")
 
     run(main())
+
+
+def test_a_list_that_bounces_halts_by_itself_and_its_owner_resumes_it(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url, group=20, max_waiting=60) as play:
+            identifier = await play.upload(people(200))
+            worker = asyncio.create_task(play.batcher.run())
+            await play.scene.until(lambda: queued(play, identifier, 60))
+            bounce = play.database.write(bounced, identifier, 11)
+            assert await bounce == 11
+            context = watching(play)
+            await watch(context)
+            batch = await play.get(identifier)
+            assert batch["state"] == BatchState.HALTED
+            assert batch["reason"].startswith("11 of ")
+            assert batch["reason"].endswith(" mails bounced for good")
+            left = await play.database.read(
+                batches.waiting_recipients, identifier, [State.QUEUED], after=0, limit=9
+            )
+            assert left == []
+            await play.steering.resume(None, identifier, "owner")
+            await watch(context)
+            assert (await play.get(identifier))["state"] == BatchState.SENDING
+            await play.scene.until(lambda: wake_and_see(play, identifier, 189))
+            await play.batcher.stop(worker)
+            await watch(context)
+            assert (await play.get(identifier))["state"] == BatchState.DONE
+
+    run(main())
+
+
+@pytest.mark.parametrize(("bounces", "share"), [(10, 0.0), (11, 1.0)])
+def test_few_bounces_do_not_halt_a_list(sqlite_url: str, bounces: int, share: float) -> None:
+    """More than ten, and more than the share: both."""
+
+    async def main() -> None:
+        async with batching(sqlite_url, max_waiting=100) as play:
+            identifier = await play.upload(people(60))
+            await play.work()
+            await play.database.write(bounced, identifier, bounces)
+            await watch(watching(play, halt_share=share))
+            assert (await play.get(identifier))["state"] == BatchState.SENDING
+
+    run(main())
+
+
+def watching(play, **settings) -> Context:
+    """What the clock is given, as far as it looks at batches."""
+    made = Settings(batches=BatchSettings(**settings))
+    return Context(
+        made, play.database, cast("Any", None), cast("Any", NoQueue()), asyncio.Event(), lambda: None
+    )
+
+
+def bounced(connection: sa.Connection, identifier: int, count: int) -> int:
+    """As if so many of the mails that wait had been refused for good."""
+    waits = sa.select(t.message.c.id).where(
+        t.message.c.batch_id == identifier, t.message.c.status == "ACCEPTED"
+    )
+    ids = list(connection.execute(waits.limit(count)).scalars())
+    connection.execute(t.message.update().where(t.message.c.id.in_(ids)).values(status="BOUNCED"))
+    values = {"status": "BOUNCED", "state": "done", "due_at": None, "bounce_class": "hard"}
+    connection.execute(t.recipient.update().where(t.recipient.c.message_id.in_(ids)).values(**values))
+    return len(ids)
