@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
 from relay.core.status import Classification, Door, State
-from relay.store import accounts, circuits, deliveries, messages, recovery
+from relay.store import accounts, circuits, deliveries, messages, recovery, watch
 from relay.store import tables as t
 from relay.store.database import Database, open_database
 from relay.store.deliveries import ClaimedMail, Settlement
@@ -323,5 +324,23 @@ def test_a_waiting_room_lets_urgent_mail_in_first_and_each_account_in_its_turn(p
         rest = await database.write(circuits.release, "p", limit=100, now=later(0))
         assert Counter(rest) == {"normal": 15, "bulk": 38}
         assert await database.write(circuits.release, "p", limit=100, now=later(0)) == []
+
+    play(scene)
+
+
+def test_those_who_watch_see_what_a_person_is_to_see_to(play):
+    async def scene(database: Database, account: int) -> None:
+        for state in ("held", "parked", "parked", "queued"):
+            await database.write(messages.insert, [submission(account)])
+
+            def stop(connection: Any, state: str = state) -> None:
+                last = sa.select(sa.func.max(t.recipient.c.id)).scalar_subquery()
+                connection.execute(t.recipient.update().where(t.recipient.c.id == last).values(state=state))
+
+            await database.write(stop)
+        found = await database.read(watch.look, now=later(60), alive_since=later(0))
+        assert found.lanes["normal"].recipients == {"queued": 1, "held": 1, "parked": 2}
+        assert found.lanes["normal"].overdue >= 59
+        assert found.lanes["bulk"].overdue == 0
 
     play(scene)
