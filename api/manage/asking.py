@@ -55,8 +55,11 @@ WHOLE = BeforeValidator(_whole)
 
 
 def described(pattern: str) -> Any:
-    """What a text looks like, for the description alone: our own checks decide what is taken, and say why not."""
-    return Field(json_schema_extra={"pattern": pattern})
+    """What a text looks like as a rule, for those who make one up. Our own checks decide, and take more than that.
+
+    Not as its `pattern`: clients made from the description hold what they send to those.
+    """
+    return Field(json_schema_extra={"x-typical": pattern})
 
 
 _LOCAL = "[A-Za-z0-9]{1,20}([._+-][A-Za-z0-9]{1,10}){0,3}"
@@ -74,7 +77,7 @@ NETWORK_PATTERN = (
 #: a time; UTC where no zone is given
 Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_restored), AfterValidator(_aware)]
 #: text that is stored and shown, in one line
-Line = Annotated[str, AfterValidator(_one_line), described(f"^[^{_CONTROLS}]*$")]
+Line = Annotated[str, AfterValidator(_one_line), Field(json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"})]
 
 
 class Asked(BaseModel):
