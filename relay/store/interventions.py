@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import State, Status
-from relay.store import backlog, timeline
+from relay.store import backlog, retention, timeline
 from relay.store import tables as t
 from relay.store.backlog import Position, Selection, Step
 from relay.store.types import Instant
@@ -207,11 +207,8 @@ def _purge(connection: sa.Connection, rows: Sequence[Any], now: datetime) -> Non
     open_ = sa.select(_R.message_id).where(_R.message_id.in_(ids), _R.state.in_(backlog.WAITING))
     closed = list(ids - set(connection.execute(open_).scalars()))
     if closed:
-        connection.execute(t.body.delete().where(t.body.c.message_id.in_(closed)))
-        connection.execute(t.params.delete().where(t.params.c.message_id.in_(closed)))
-        connection.execute(
-            t.message.update().where(_M.id.in_(closed)).values(subject="", redacted_at=now, updated_at=now)
-        )
+        retention.secure(connection)
+        retention.redact(connection, closed, now)
 
 
 _STOPPABLE = (State.QUEUED, State.HELD, State.PARKED)
