@@ -38,9 +38,23 @@ class Row:
     setting: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = False
 
+    @property
+    def fault(self) -> Callable[[Campaign], Damage] | None:
+        """What happens, for whoever has a load and a count of their own."""
+        return self.run.fault if isinstance(self.run, Playing) else None
 
-def playing(fault: Callable[[Campaign], Damage], **load: Any) -> Callable[[Campaign], Figures]:
-    return lambda campaign: campaign.play(fault, **load)
+
+@dataclass(frozen=True)
+class Playing:
+    """A fault with a load on it and a count after it."""
+
+    fault: Callable[[Campaign], Damage]
+
+    def __call__(self, campaign: Campaign) -> Figures:
+        return campaign.play(self.fault)
+
+
+playing = Playing
 
 
 def at(*points: str) -> Callable[[Campaign], Damage]:
@@ -80,7 +94,7 @@ def hang_up(campaign: Campaign) -> Figures:
     figures = campaign.play(fault)
     stored = campaign.count(units, time.time(), Damage(), mark="-hangup-")
     stored.notes = [f"{stored.repeated} of {len(units)} such mails were stored, and each went out once"]
-    stored.repeated = 0
+    stored.repeated = stored.runs = 0
     return figures + stored
 
 
