@@ -15,7 +15,7 @@ from api.services import Services
 from relay.core import mime
 from relay.core.address import InvalidAddress, normalise
 from relay.core.clock import now, wire_time
-from relay.core.errors import AllSuppressed, BadAddress, Conflict, NotFound, Redacted
+from relay.core.errors import BadAddress, Conflict, NotFound, Redacted
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
@@ -64,7 +64,8 @@ class Again:
         )
         left = [one for one in to if one.address not in blocked]
         if not left:
-            raise AllSuppressed
+            # Whether they may is a state of ours, and no fault of what was asked.
+            raise Conflict("None of the recipients may be written to: all are suppressed.")
         cut = mime.split_head(source)
         receipt = await services.intake.accept(
             Submission(

@@ -1,15 +1,19 @@
 """Debian's Chromium, driven by Playwright, and what it noticed while it was at it."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+_PACKAGES = ("chromium", "fonts-dejavu-core")
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-color-profile=srgb",
@@ -18,11 +22,17 @@ _FLAGS = (
 
 def chromium() -> str:
     """The browser's path. Root may install it; anybody else is told how to."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]):
-            subprocess.run(command, check=False, capture_output=True, timeout=170)
-        found = shutil.which("chromium")
+    with (Path(tempfile.gettempdir()) / "pillarbox-chromium.lock").open("w") as lock:
+        # Processes of one run must not install it at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = shutil.which("chromium") or shutil.which("chromium-browser")
+        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            for command in (
+                ["update", "-qq"],
+                ["install", "-y", "-qq", "--no-install-recommends", *_PACKAGES],
+            ):
+                subprocess.run(["apt-get", *command], check=False, capture_output=True, timeout=280)
+            found = shutil.which("chromium")
     if found is None:
         pytest.fail("chromium is missing; install it with: apt-get install chromium")
     return found

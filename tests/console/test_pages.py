@@ -8,6 +8,9 @@ from tests.console.browser import Watch, context
 from tests.console.walk import STEPS, walk
 from tests.installation import wait_for
 
+#: the first of them may have to install a browser
+pytestmark = pytest.mark.timeout(600)
+
 PAGES = (
     "", "/messages", "/queue", "/providers", "/captured", "/suppressions", "/accounts", "/webhooks", "/audit",
 )  # fmt: skip

@@ -8,6 +8,9 @@ import pytest
 
 from tests.console.browser import context, sign_in
 
+#: the first of them may have to install a browser
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture
 def visitor(stage, chrome):
