@@ -219,5 +219,17 @@ def test_a_single_send_may_be_made_from_a_template(owner: Door) -> None:
         answer = owner.request("POST", "/v1/messages", json={**fields, "to": "ada@x.example", **wrong})
         assert words in refused(answer, 400, code)
     assert '"variables" is not allowed' in refused(
-        owner.request("POST", "/v1/messages", json={"from": "shop@lists.example", "to": "a@x.example", "subject": "s",
-            "text": "t", "variables": {}}), 400, "api_validation")
+        owner.request(
+            "POST",
+            "/v1/messages",
+            json={
+                "from": "shop@lists.example",
+                "to": "a@x.example",
+                "subject": "s",
+                "text": "t",
+                "variables": {},
+            },
+        ),
+        400,
+        "api_validation",
+    )
