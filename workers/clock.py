@@ -12,7 +12,7 @@ from relay.core.errors import Unavailable
 from relay.observe import facts
 from relay.process import Context
 from relay.store import deliveries, idempotency, leader
-from workers import batches, ingest, mailboxes, notify, retention
+from workers import batches, ingest, mailboxes, notify, retention, statistics
 from workers.takeover import Takeover
 
 #: seconds between ticks
@@ -77,4 +77,5 @@ JOBS: tuple[Callable[[Context], Awaitable[None]], ...] = (
     batches.prune,
     retention.erase,
     retention.sweep,
+    statistics.count,
 )

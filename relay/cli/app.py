@@ -8,8 +8,8 @@ from relay import __version__
 from relay.cli import (
     accounts,
     audit,
-    batches,
     backup,
+    batches,
     bounces,
     configuration,
     dkim,
@@ -21,10 +21,12 @@ from relay.cli import (
     messages,
     providers,
     queue,
+    retention,
     roles,
     routes,
     send,
     senders,
+    statistics,
     streams,
     suppressions,
     templates,
@@ -64,6 +66,10 @@ app.command("fakes")(fakes.fakes)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
+app.command("stats")(statistics.stats)
+app.command("redact")(retention.redact)
+app.command("erase")(retention.erase)
+app.add_typer(retention.app, name="retention")
 app.command("backup")(backup.backup)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(senders.app, name="senders")

@@ -106,7 +106,14 @@ def strew(connection, scene_account, message_id):
     )
     connection.execute(
         t.audit.insert(),
-        {"id": new_id(), "who": "x", "door": "api", "action": "PUT /v1/suppressions", "subject": ADDRESS, "address": ""},
+        {
+            "id": new_id(),
+            "who": "x",
+            "door": "api",
+            "action": "PUT /v1/suppressions",
+            "subject": ADDRESS,
+            "address": "",
+        },
     )
 
 

@@ -1,0 +1,185 @@
+"""How long things are kept, and what is to go now."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay.cli.output import (
+    ConfigOption,
+    JsonOption,
+    console,
+    fail,
+    in_record,
+    settings_from,
+    show_json,
+    show_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import sqlalchemy as sa
+
+    from relay.config import Settings
+    from relay.store.database import Database
+
+app = typer.Typer(no_args_is_help=True, help="Show and change how long things are kept; clean up now.")
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; nothing is changed.")]
+
+
+def _with_database(settings: "Settings", work: "Callable[[Database], Awaitable[Any]]") -> Any:
+    from relay.core.errors import Misconfigured, RelayError
+    from relay.store import migrate
+    from relay.store.database import open_database
+
+    async def run() -> Any:
+        database = open_database(settings.database_url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        if not migrate.is_current(settings.database_url):
+            fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
+        return asyncio.run(run())
+    except (RelayError, Misconfigured) as error:
+        fail(str(error))
+
+
+@app.command()
+def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Let go now what was kept for long enough, in small steps; the clock does it by itself."""
+    from relay.retention import sweep_all
+
+    settings = settings_from(config)
+    found = _with_database(settings, lambda database: sweep_all(database, settings, dry_run=dry_run))
+    rows = [
+        {"part": part.value, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()
+    ]
+    if as_json:
+        show_json(rows)
+    elif not rows:
+        console.print("everything is kept for ever; see [retention] in the configuration", markup=False)
+    else:
+        word = "WOULD GO" if dry_run else "GONE"
+        show_table(("PART", word, "NOT SENT YET"), [tuple(row.values()) for row in rows])
+
+
+@app.command()
+def show(account: Annotated[str, typer.Option()] = "default", config: ConfigOption = None) -> None:
+    """Show how many days what is kept: by the configuration, and by an account's own rules."""
+    from relay.retention import defaults
+    from relay.store import accounts, retention
+
+    settings = settings_from(config)
+
+    def work(connection: "sa.Connection") -> Any:
+        return retention.of_account(connection, accounts.account_by_name(connection, account))
+
+    own = in_record(settings, work)
+    rows = [("everybody", "all", _days(defaults(settings)))]
+    rows += [(account, stream or "all", _days(days)) for stream, days in own.items()]
+    show_table(("ACCOUNT", "STREAM", "DAYS (0 IS FOR EVER)"), rows)
+
+
+def _days(days: Any) -> str:
+    return " ".join(f"{part}={number}" for part, number in days.items())
+
+
+@app.command("set")
+def set_(
+    days: Annotated[
+        list[str] | None, typer.Argument(help="Such as body=30 addresses=90; none lets the rule go.")
+    ] = None,
+    account: Annotated[str, typer.Option(help="The account's name.")] = "default",
+    stream: Annotated[str, typer.Option(help="Only mail of this stream.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Keep an account's mail, or that of one of its streams, for other times."""
+    from relay.store import accounts, retention
+
+    found = {}
+    for one in days or []:
+        part, _, number = one.partition("=")
+        if not number.isascii() or not number.isdigit():
+            fail(f"{one}: the form is body=30", 2)
+        found[part] = int(number)
+
+    def work(connection: "sa.Connection") -> None:
+        retention.set_rule(connection, accounts.account_by_name(connection, account), stream, found)
+
+    in_record(settings_from(config), work, writing=True)
+    console.print(
+        f"{account}{f' {stream}' if stream else ''}: {_days(found) or 'as everybody'}", markup=False
+    )
+
+
+@app.command()
+def scrub(config: ConfigOption = None) -> None:
+    """Have the database let go of the octets of what was deleted. Writers wait until it has ended."""
+    from relay.store.scrub import scrub as work
+
+    settings = settings_from(config)
+    work(settings.database_url)
+    console.print("done", markup=False)
+
+
+def redact(
+    message: Annotated[int, typer.Argument(help="The message's id.")],
+    addresses: Annotated[bool, typer.Option("--addresses", help="Whom it was for goes as well.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Delete what a message says; its status stays."""
+    from relay.core.clock import now
+    from relay.store.retention import redact_one
+
+    done = in_record(
+        settings_from(config), redact_one, None, message, addresses=addresses, now=now(), writing=True
+    )
+    if not done:
+        fail(f"there is no message {message}")
+    console.print(f"message {message} is redacted", markup=False)
+
+
+def erase(
+    address: Annotated[str, typer.Argument(help="Whom to erase.")],
+    dry_run: DryRun = False,
+    scrubbing: Annotated[
+        bool, typer.Option("--scrub/--no-scrub", help="Have the database let go of the octets too.")
+    ] = True,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a person from the whole record and from captured mail; a suppression stays as a hash."""
+    from relay import retention
+    from relay.store import erasure
+    from relay.store.scrub import scrub as let_go
+    from relay.store.suppressions import clean
+
+    settings = settings_from(config)
+    if dry_run:
+        counts = in_record(settings, erasure.remains, address)
+        files = len(list(retention.files_naming(retention.folders(settings), address)))
+        _show_counts({**counts, "files": files}, as_json)
+        return
+    row = _with_database(settings, lambda database: retention.erase(database, clean(address), "cli"))
+    files = retention.erase_files(settings, address)
+    if scrubbing:
+        let_go(settings.database_url)
+    _show_counts({**row["counts"], "files": files}, as_json)
+    if row["state"] != erasure.DONE:
+        fail(
+            "mail that names the address still waits for other recipients; the clock goes on once it has left"
+        )
+    if not as_json:
+        console.print(f"erased; a last search found nothing (erasure {row['id']})", markup=False)
+
+
+def _show_counts(counts: dict[str, int], as_json: bool) -> None:
+    if as_json:
+        show_json(counts)
+    else:
+        show_table(("WHAT", "COUNT"), list(counts.items()))
