@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.answers import Answer
@@ -84,6 +85,8 @@ class Schedule:
 
     async def change(self, request: Request) -> Answer:
         """As long as nobody's mail was tried."""
+        if request.path_params["id"] == "batch":
+            raise HTTPException(405, headers={"Allow": "POST"})
         identity = await self._gate.admit(request, "send")
         asked = await body(request, NewTimes)
         wanted = identifier(request)
