@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from relay.store import database as database_module
 from relay.store.database import open_database, ping
 from relay.store.writer import GroupWriter
 from tests.faults import durability
-from tests.faults.campaign import Campaign, Figures
+from tests.faults.campaign import Campaign, Damage, Figures
+from tests.faults.load import Answer, Door, Load, Unit
 from tests.faults.rows import ROWS, Row
 from tests.installation import wait_for
 
@@ -32,6 +34,12 @@ _ALONE = [row.name for row in ROWS if row.alone and "sqlite" in row.databases if
 @pytest.fixture(scope="module")
 def campaign() -> Iterator[Campaign]:
     with Campaign("sqlite", lease=_LEASE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Campaign]:
+    with Campaign("postgres", lease=_LEASE) as made:
         yield made
 
 
@@ -56,10 +64,9 @@ def test_nor_where_the_machine_itself_fails(name: str) -> None:
         assert os.geteuid() != 0
 
 
-def test_nor_when_postgres_goes_away() -> None:
-    with Campaign("postgres", lease=_LEASE) as own:
-        hold(_BY_NAME["F11"], _BY_NAME["F11"].run(own))
-        assert durability.proved(own, 2) == {"smtp": 2, "api": 2}
+def test_nor_when_postgres_goes_away(fleet: Campaign) -> None:
+    hold(_BY_NAME["F11"], _BY_NAME["F11"].run(fleet))
+    assert durability.proved(fleet, 2) == {"smtp": 2, "api": 2}
 
 
 def test_every_answer_comes_after_a_sync(campaign: Campaign) -> None:
@@ -75,9 +82,6 @@ def test_a_row_that_loses_or_doubles_does_not_hold() -> None:
 
 def test_the_count_sees_what_is_lost_doubled_and_untrue(campaign: Campaign) -> None:
     """The judge itself: mail that never was, twice the same delivery, a delivery nobody asked for."""
-    from tests.faults.campaign import Damage
-    from tests.faults.load import Answer, Unit
-
     sink = campaign.sink
     sink.times["take-judge-2@far.example"] = [1.0, 2.0]
     sink.times["take-judge-3@far.example"] = [1.0]
@@ -134,24 +138,19 @@ def test_all_of_a_group_are_told_at_once_that_there_is_no_database() -> None:
     assert calls == [20]
 
 
-def test_one_of_two_doors_is_replaced_and_nobody_is_refused(tmp_path: Path) -> None:
+def test_one_of_two_doors_is_replaced_and_nobody_is_refused(fleet: Campaign) -> None:
     """Doors share their port where `processes` is more than one, so a new one is there before the old one ends."""
-    import signal
-
-    from tests.faults.load import Answer, Door, Load
-
-    with Campaign("postgres", lease=_LEASE) as own:
-        door = Door(own.installation.smtp_port, own.installation.api_port, own.installation.key)
-        with Load(door, "rolling", by_rest=False, clients=4, rate=60) as load:
-            wait_for(lambda: len(load.accepted) > 20, "mail before")
-            for pid in own.pids("smtp"):
-                before = len(own.pids("smtp"))
-                own.add("smtp")
-                wait_for(lambda before=before: len(own.pids("smtp")) > before, "the new door's start")
-                own.drop(pid, signal.SIGTERM)
-                seen = len(load.accepted)
-                wait_for(lambda seen=seen: len(load.accepted) > seen + 20, "mail after")
-        assert not [unit for unit in load.units if unit.answer is Answer.UNKNOWN]
-        refused = [unit.words for unit in load.units if unit.answer is Answer.REFUSED]
-        # A connection that is kept open is told 421 between two mails, as RFC 5321 3.8 has it; new ones get through.
-        assert all(words.startswith("421") for words in refused), refused
+    door = Door(fleet.installation.smtp_port, fleet.installation.api_port, fleet.installation.key)
+    with Load(door, "rolling", by_rest=False, clients=4, rate=60) as load:
+        wait_for(lambda: len(load.accepted) > 20, "mail before")
+        for pid in fleet.pids("smtp"):
+            before = len(fleet.pids("smtp"))
+            fleet.add("smtp")
+            wait_for(lambda before=before: len(fleet.pids("smtp")) > before, "the new door's start")
+            fleet.drop(pid, signal.SIGTERM)
+            seen = len(load.accepted)
+            wait_for(lambda seen=seen: len(load.accepted) > seen + 20, "mail after")
+    assert not [unit for unit in load.units if unit.answer is Answer.UNKNOWN]
+    refused = [unit.words for unit in load.units if unit.answer is Answer.REFUSED]
+    # A connection that is kept open is told 421 between two mails, as RFC 5321 3.8 has it; new ones get through.
+    assert all(words.startswith("421") for words in refused), refused
