@@ -77,6 +77,8 @@ def test_an_unknown_path(shared_door: Door, path: str) -> None:
         ("PUT", f"{EMAILS}/send", "POST"),
         ("POST", f"{EMAILS}/1", "GET"),
         ("POST", "/v1/health/live", "GET"),
+        ("GET", "/v1/messages/batch", "POST"),
+        ("PATCH", "/v1/messages/batch", "POST"),
     ],
 )
 def test_a_method_that_is_not_there(shared_door: Door, method: str, path: str, allow: str | None) -> None:
