@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from relay.core.errors import Refused
+from relay.core.errors import NotFound, Refused
 from relay.core.identity import Identity
 from relay.store import templates
 from relay.store.database import Database
@@ -55,5 +55,8 @@ class Filler:
         if not isinstance(variables, dict):
             raise Refused('"variables" must be of type object')
         check_variables(variables)
-        found = (await self._database.read(templates.usable, identity.account_id, name))["version"]
+        try:
+            found = (await self._database.read(templates.usable, identity.account_id, name))["version"]
+        except NotFound as error:
+            raise Refused(error.message) from None
         return load(Source(found["subject"], found["html"], found["text"])).render(variables)

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from api.answers import Answer
 from api.idempotency import MAX_KEY
 from api.manage import whose
-from api.manage.asking import Page, explain, identifier, page, query
+from api.manage.asking import BOX_PATTERN, Page, explain, identifier, page, query
 from api.manage.routes import add
 from api.manage.senders import AccountId
 from api.nomsa.forms import FormReader, boundary_of
@@ -313,6 +313,7 @@ def _csv(rows: Any) -> bytes:
 
 
 _TEXT = {"type": "string"}
+_OBJECT = r'^\{("[a-z]{1,20}":"[A-Za-z ]{1,20}")?\}$'
 _FORM = {
     "required": True,
     "content": {
@@ -327,21 +328,49 @@ _FORM = {
                         "format": "binary",
                         "description": "The list, with a header that has the column recipient.",
                     },
-                    "template": {**_TEXT, "description": "Its id or name.", "minLength": 1, "maxLength": 64},
-                    "version": {"type": "integer", "minimum": 1, "description": "Left out: the active one."},
+                    "template": {
+                        **_TEXT,
+                        "description": "Its id or name.",
+                        "x-typical": "^[a-z][a-z0-9._-]{0,63}$",
+                    },
+                    "version": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": 1000000,
+                        "description": "Left out: the active one.",
+                    },
                     "name": {
                         **_TEXT,
                         "description": "Left out: the file's.",
-                        "minLength": 1,
-                        "maxLength": 100,
+                        "x-typical": "^[A-Za-z0-9 ._-]{1,100}$",
                     },
-                    "from": {**_TEXT, "description": "An address of the account's, perhaps with a name."},
-                    "reply_to": _TEXT,
-                    "subject": {**_TEXT, "description": "Instead of the template's.", "maxLength": 2000},
-                    "stream": {**_TEXT, "description": "Left out: bulk. The lane is bulk in any."},
-                    "tag": {**_TEXT, "maxLength": 255},
-                    "columns": {**_TEXT, "description": "An object as JSON: columns by what they are."},
-                    "delimiter": {**_TEXT, "description": "Left out: found in the header."},
+                    "from": {
+                        **_TEXT,
+                        "x-typical": BOX_PATTERN,
+                        "description": "An address of the account's, perhaps with a name.",
+                    },
+                    "reply_to": {**_TEXT, "x-typical": BOX_PATTERN},
+                    "subject": {
+                        **_TEXT,
+                        "x-typical": "^[A-Za-z0-9 ,.!?]{0,200}[A-Za-z]$",
+                        "description": "Instead of the template's; at most 2,000 characters.",
+                    },
+                    "stream": {
+                        **_TEXT,
+                        "x-typical": "^transactional$|^bulk$",
+                        "description": "Left out: bulk. The lane is bulk in any.",
+                    },
+                    "tag": {**_TEXT, "x-typical": "^[A-Za-z0-9 _-]{1,255}$"},
+                    "columns": {
+                        **_TEXT,
+                        "x-typical": _OBJECT,
+                        "description": "An object as JSON: columns by what they are.",
+                    },
+                    "delimiter": {
+                        **_TEXT,
+                        "x-typical": "^comma$|^semicolon$|^tab$",
+                        "description": "Left out: found in the header.",
+                    },
                     "encoding": {**_TEXT, "enum": ["utf-8", "latin-1", "windows-1252"]},
                     "unique": {"type": "boolean", "default": True},
                     "validate_only": {"type": "boolean", "default": False},
@@ -366,7 +395,7 @@ def router(services: Services) -> APIRouter:
     calls, tag, one = Batches(services), "Batches", f"{PATH}/{{id}}"
     add(
         routes, "POST", PATH, calls.create, "Send a template to a list of recipients", tag=tag, status=202,
-        refuses=(409, 413, 415, 429), parameters=[_KEY], form=_FORM,
+        refuses=(404, 409, 413, 415, 429), parameters=[_KEY], form=_FORM,
         leads_to=(f"GET {one}", f"GET {one}/rows", f"POST {one}/cancel"),
     )  # fmt: skip
     add(routes, "GET", PATH, calls.list, "List batches", tag=tag, query=Listed)

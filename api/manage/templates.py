@@ -50,7 +50,7 @@ Variables = Annotated[
     Field(
         description="By name; texts, numbers, true, false, null, lists and objects.",
         json_schema_extra={
-            "propertyNames": {"pattern": "^[A-Za-km-z][A-Za-z0-9_]{0,63}$"},
+            "propertyNames": {"x-typical": "^[A-Za-km-z][A-Za-z0-9_]{0,63}$"},
             "maxProperties": 200,
         },
     ),
@@ -65,7 +65,7 @@ def _address(written: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address), described(ADDRESS_PATTERN)]
-Number = Annotated[int, WHOLE, Field(ge=1, le=1_000_000)]
+Number = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 
 
 class Written(Asked):

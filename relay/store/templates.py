@@ -107,11 +107,8 @@ def get(
 def usable(
     connection: sa.Connection, account_id: int, which: str, number: int | None = None
 ) -> dict[str, Any]:
-    """`get` for making mail: raises `Refused` for an archived one, and for one that is not there."""
-    try:
-        template = get(connection, account_id, which, number)
-    except NotFound as error:
-        raise Refused(error.message) from None
+    """`get` for making mail: raises `Refused` for an archived one."""
+    template = get(connection, account_id, which, number)
     if template["archived_at"] is not None:
         raise Refused(f"The template {template['name']} is archived.")
     return template

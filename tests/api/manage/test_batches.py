@@ -152,7 +152,7 @@ def test_a_list_may_only_be_looked_at(owner: Door) -> None:
     ("fields", "code", "words"),
     [
         ({"from": "x@other.example"}, "invalid_from_address", "x@other.example"),
-        ({"template": "none"}, "api_validation", "no template"),
+        ({"template": "none"}, "not_found", "no template"),
         ({"colour": "red"}, "api_validation", '"colour" is not allowed'),
         ({"start": "soon"}, "api_validation", '"start"'),
         ({"columns": "{"}, "api_validation", '"columns"'),
