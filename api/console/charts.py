@@ -157,5 +157,6 @@ def _times(minutes: Sequence[Mapping[str, Any]], step: float) -> tuple[tuple[flo
     return tuple(
         (round(_LEFT + (place + 0.5) * step, 1), clock(one["at"])[:5])
         for place, one in enumerate(minutes)
-        if int(clock(one["at"])[3:5]) % 10 == 0
+        # The last ones have no room for their words.
+        if int(clock(one["at"])[3:5]) % 10 == 0 and place < len(minutes) - 2
     )

@@ -25,6 +25,11 @@ def ago(written: str | None) -> str:
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
 
+def due(written: str) -> str:
+    """When something is tried next."""
+    return ago(written) if datetime.fromisoformat(written) > now() else "any moment"
+
+
 _SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -125,5 +130,5 @@ def reason(word: str | None) -> str:
 
 
 FILTERS: dict[str, Any] = {
-    one.__name__: one for one in (moment, clock, ago, span, octets, count, tone, event, reason)
+    one.__name__: one for one in (moment, clock, ago, due, span, octets, count, tone, event, reason)
 }
