@@ -69,7 +69,9 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
 
 
 @app.command()
-def show(account: Annotated[str, typer.Option()] = "default", config: ConfigOption = None) -> None:
+def show(
+    account: Annotated[str, typer.Option(help="The account's name.")] = "default", config: ConfigOption = None
+) -> None:
     """Show how many days what is kept: by the configuration, and by an account's own rules."""
     from relay.retention import defaults
     from relay.store import accounts, retention
