@@ -66,6 +66,7 @@ def filter_failure(_context: Any, failure: Any, case: Any, _response: Any) -> bo
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     _ahead(case.body)
     _in_order(case.body)
+    _in_order(case.query)
     _awake(case.body)
     if case.path.startswith("/v1/queue/"):
         _of_someone(case.body)
