@@ -25,7 +25,7 @@ from relay.observe import facts
 from relay.process import Context
 from relay.queue import Queue
 from relay.sections import BatchSettings
-from relay.store import batches, messages, templates
+from relay.store import batches, messages, templates, uploads
 from relay.store.batches import BatchState, Held, Lost
 from relay.store.database import Database
 from relay.templates import Template
@@ -252,5 +252,5 @@ async def watch(context: Context) -> None:
 async def prune(context: Context) -> None:
     """Uploads that were cut short go."""
     before = now() - timedelta(seconds=_STALE)
-    if await context.database.read(batches.any_stale, before=before):
-        await context.database.write(batches.prune_uploads, before=before)
+    if await context.database.read(uploads.any_stale, before=before):
+        await context.database.write(uploads.prune_uploads, before=before)

@@ -15,10 +15,11 @@ from relay.core.identity import Identity
 from relay.core.status import State
 from relay.policy import check_sender
 from relay.queue import Queue
-from relay.store import backlog, batches, interventions, streams, templates
-from relay.store.batches import BatchState, NewBatch
+from relay.store import backlog, batches, interventions, streams, templates, uploads
+from relay.store.batches import BatchState
 from relay.store.database import Database
 from relay.store.interventions import Action, Order
+from relay.store.uploads import NewBatch
 
 #: recipients that are held, released or cancelled in one transaction
 _STEP = 500
@@ -61,7 +62,7 @@ async def store(
     asked = [digest, template["id"], template["version"]["number"], options, upload.name]
     fingerprint = hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
     once = f"key {upload.key}" if upload.key else f"list {fingerprint}"
-    earlier = await database.read(batches.find_once, identity.account_id, once, fingerprint)
+    earlier = await database.read(uploads.find_once, identity.account_id, once, fingerprint)
     if earlier is not None:
         return earlier, True
     new = NewBatch(
@@ -74,10 +75,10 @@ async def store(
         fingerprint=fingerprint,
         size=size,
     )
-    identifier = await database.write(batches.begin, new)
+    identifier = await database.write(uploads.begin, new)
     for number, piece in enumerate(_parts(pieces)):
-        await database.write_soon(batches.put_part, identifier, number, piece)
-    found = await database.write(batches.commit_upload, identifier, identity.account_id, once, fingerprint)
+        await database.write_soon(uploads.put_part, identifier, number, piece)
+    found = await database.write(uploads.commit_upload, identifier, identity.account_id, once, fingerprint)
     return found, found != identifier
 
 
