@@ -5,13 +5,19 @@ import os
 import sqlite3
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from relay.core.clock import now
 from relay.core.errors import Misconfigured, Unavailable
+from relay.store import recovery
+from relay.store.database import sqlite_engine
 
 
 def copy(record: Path, to: Path) -> int:
     """Copy a record as it stands at one moment to the new file `to`, whole and synced; returns its octets.
 
-    Mail goes on meanwhile: a reader holds up nobody, and the journal grows until it has ended. Raises
+    Mail that a worker had in hand waits in the copy like any other, so that it can be held there. Mail goes on
+    meanwhile: a reader holds up nobody, and the journal grows until it has ended. Raises
     `Misconfigured` where `record` is missing, or where `to` exists or cannot be made, and `Unavailable` where the
     copy is not sound.
     """
@@ -36,7 +42,7 @@ def copy(record: Path, to: Path) -> int:
             os.close(folder)
     except OSError as error:
         raise Misconfigured(f"{to}: cannot be written: {error.strerror}") from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
         raise Unavailable from error
     finally:
         part.unlink(missing_ok=True)
@@ -50,8 +56,20 @@ def _copy(record: Path, part: Path) -> None:
     ):
         # In one step, which is one read transaction: what others commit meanwhile is not in it.
         source.backup(copied)
+    _without_workers(part)
+    with contextlib.closing(sqlite3.connect(part)) as copied:
         # One file that is complete by itself.
         copied.execute("PRAGMA journal_mode=DELETE")
         (said,) = copied.execute("PRAGMA quick_check(1)").fetchone()
         if said != "ok":
             raise sqlite3.DatabaseError(said)
+
+
+def _without_workers(part: Path) -> None:
+    engine = sqlite_engine(part)
+    try:
+        with engine.connect() as connection:
+            recovery.reclaim(connection, now=now())
+            connection.commit()
+    finally:
+        engine.dispose()

@@ -1,5 +1,6 @@
 """Backups are made while mail flows and restored by the words of docs/backup.md; nothing of before is missing."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -10,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.load import Door, Load
+from relay.core import clock
+from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
+from relay.core.status import Door
+from relay.store import accounts, deliveries, messages
+from relay.store.database import open_database
+from tests.faults import load
+from tests.faults.load import Load
 from tests.faults.servers import OwnPostgres
 from tests.installation import Installation, wait_for
 from tests.sink import Sink
@@ -34,8 +41,8 @@ def words(beginning: str) -> str:
     return str(found).strip()
 
 
-def door(installation: Installation) -> Door:
-    return Door(installation.smtp_port, installation.api_port, installation.key)
+def door(installation: Installation) -> load.Door:
+    return load.Door(installation.smtp_port, installation.api_port, installation.key)
 
 
 def statuses(installation: Installation) -> dict[str, str]:
@@ -155,12 +162,41 @@ def test_a_backup_of_nothing_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_a_copy_is_complete_by_itself(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_copy_is_complete_by_itself_and_nobody_has_its_mail_in_hand(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     from relay.store import backup
 
+    asyncio.run(in_hand(sqlite_url))
     copy = tmp_path / "copy.db"
     assert backup.copy(Path(sqlite_url.removeprefix("sqlite:///")), copy) == copy.stat().st_size
     with sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True) as record:
         assert record.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert record.execute("SELECT state FROM recipient").fetchall() == [("queued",)]
     record.close()
     assert not list(tmp_path.glob("copy.db?*"))
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as record:
+        assert record.execute("SELECT state FROM recipient").fetchall() == [("sending",)]
+    record.close()
+
+
+async def in_hand(url: str) -> None:
+    """A mail that a worker is about to send."""
+    database = open_database(url)
+    try:
+        account = await database.write(accounts.create_account, "one")
+        mail = Submission(
+            account_id=account,
+            key_id=None,
+            door=Door.SMTP,
+            sender="a@example.org",
+            recipients=[EnvelopeRecipient("b@example.net")],
+            head=b"Subject: x\r\n\r\n",
+            tail=MemoryTail(b"body\r\n"),
+            from_="a@example.org",
+        )
+        (stored,) = await database.write(messages.insert, messages.prepare([mail]))
+        claimed = await database.write(deliveries.claim, [stored.id], now=clock.now(), lease=30)
+        assert len(claimed) == 1
+    finally:
+        await database.close()
