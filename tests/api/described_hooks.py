@@ -91,11 +91,13 @@ def _ahead(body: Any) -> None:
                 body[name] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
 
 
-def _in_order(body: Any) -> None:
-    """The bounds of a time, which no description can say the order of."""
-    if isinstance(body, dict) and _is_time(body.get("from")) and _is_time(body.get("before")):
+def _in_order(asked: Any) -> None:
+    """The bounds of a time, which no description can say the order of, nor how far apart they may be."""
+    if isinstance(asked, dict) and _is_time(asked.get("from")):
         end = datetime.now(UTC)
-        body["from"], body["before"] = (end - timedelta(hours=1)).isoformat(), end.isoformat()
+        if _is_time(asked.get("before")):
+            asked["before"] = end.isoformat()
+        asked["from"] = (end - timedelta(hours=1)).isoformat()
 
 
 def _awake(body: Any) -> None:
