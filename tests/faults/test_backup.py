@@ -52,9 +52,9 @@ def statuses(installation: Installation) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_sqlite_record_is_copied_in_use_and_comes_back(tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    with Sink() as sink:
+    with Sink(grey_times=1000) as sink:
         # What is greylisted waits while the copy is made, and goes out after it.
-        with Installation(tmp_path, _OUT.format(port=sink.port, delay=3)) as installation:
+        with Installation(tmp_path, _OUT.format(port=sink.port, delay=1)) as installation:
             process = installation.up()
             with Load(door(installation), "before", most=12, kind="take") as sent:
                 sent.join()
@@ -66,6 +66,7 @@ def test_a_sqlite_record_is_copied_in_use_and_comes_back(tmp_path: Path) -> None
                 done = installation.run("backup", str(copy))
                 assert done.returncode == 0, done.stderr
             assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+            sink.grey_times = 0
             again = installation.run("backup", str(copy))
             assert again.returncode == 2
             assert "never replaces" in again.stderr
