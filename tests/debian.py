@@ -13,6 +13,9 @@ _CACHE = Path(__file__).parents[1] / ".cache" / "debian"
 ROOT = _CACHE / "root"
 #: a file for each package that was unpacked
 _HAVE = _CACHE / "have"
+_STATE = _CACHE / "apt"
+#: what is installed on this machine
+_STATUS = Path("/var/lib/dpkg/status")
 
 
 def tool(program: str, *packages: str) -> Path:
@@ -42,6 +45,22 @@ def unpack(*packages: str) -> None:
             _fetch(missing)
 
 
+def unpack_with_needs(package: str, *others: str) -> None:
+    """Have a package in `ROOT` with everything it needs that is not installed on this machine."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (_HAVE / package).exists():
+            return
+        _update()
+        wanted = ["--print-uris", "--yes", "--no-install-recommends", "install", package, *others]
+        listed = _run(["apt-get", *_options(), *wanted], _STATE)
+        # Lines such as: 'http://host/pool/x.deb' name_version_arch.deb size digest
+        names = [line.split()[1].partition("_")[0] for line in listed.splitlines() if line.startswith("'")]
+        _fetch(names)
+        (_HAVE / package).touch()
+
+
 def environment() -> dict[str, str]:
     """What an unpacked program needs to find its libraries."""
     root = _CACHE / "root"
@@ -68,28 +87,37 @@ def _find(program: str) -> Path | None:
 
 
 def _fetch(packages: Sequence[str]) -> None:
-    state = _CACHE / "apt"
-    for folder in ("lists/partial", "archives/partial"):
-        (state / folder).mkdir(parents=True, exist_ok=True)
-    options = [
-        f"-oDir::State::lists={state / 'lists'}",
-        f"-oDir::Cache={state}",
-        f"-oDir::Cache::archives={state / 'archives'}",
-        "-oDebug::NoLocking=1",
-        "-oAPT::Sandbox::User=",
-    ]
-    if not any((state / "lists").glob("*Packages*")):
-        _run(["apt-get", *options, "update", "-qq"], state)
-    _run(["apt-get", *options, "download", *packages], state)
-    for archive in state.glob("*.deb"):
-        _run(["dpkg-deb", "-x", str(archive), str(_CACHE / "root")], state)
+    _update()
+    _run(["apt-get", *_options(), "download", *packages], _STATE)
+    for archive in _STATE.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(archive), str(ROOT)], _STATE)
         archive.unlink()
     _HAVE.mkdir(exist_ok=True)
     for package in packages:
         (_HAVE / package).touch()
 
 
-def _run(command: list[str], directory: Path) -> None:
+def _update() -> None:
+    """Have Debian's lists of packages, once."""
+    for folder in ("lists/partial", "archives/partial"):
+        (_STATE / folder).mkdir(parents=True, exist_ok=True)
+    if not any((_STATE / "lists").glob("*Packages*")):
+        _run(["apt-get", *_options(), "update", "-qq"], _STATE)
+
+
+def _options() -> list[str]:
+    return [
+        f"-oDir::State::lists={_STATE / 'lists'}",
+        f"-oDir::State::status={_STATUS}",
+        f"-oDir::Cache={_STATE}",
+        f"-oDir::Cache::archives={_STATE / 'archives'}",
+        "-oDebug::NoLocking=1",
+        "-oAPT::Sandbox::User=",
+    ]
+
+
+def _run(command: list[str], directory: Path) -> str:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=170)
     if done.returncode:
         pytest.fail(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,17 +1,14 @@
 """Debian's Chromium, driven by Playwright, and what it noticed while it was at it."""
 
 import contextlib
-import fcntl
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests import debian
 
 _PACKAGES = ("chromium", "fonts-dejavu-core")
 _FLAGS = (
@@ -20,28 +17,26 @@ _FLAGS = (
 )  # fmt: skip
 
 
-def chromium() -> str:
-    """The browser's path. Root may install it; anybody else is told how to."""
-    with (Path(tempfile.gettempdir()) / "pillarbox-chromium.lock").open("w") as lock:
-        # Processes of one run must not install it at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = shutil.which("chromium") or shutil.which("chromium-browser")
-        if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            for command in (
-                ["update", "-qq"],
-                ["install", "-y", "-qq", "--no-install-recommends", *_PACKAGES],
-            ):
-                subprocess.run(["apt-get", *command], check=False, capture_output=True, timeout=280)
-            found = shutil.which("chromium")
-    if found is None:
-        pytest.fail("chromium is missing; install it with: apt-get install chromium")
-    return found
+def chromium() -> tuple[str, dict[str, str]]:
+    """The browser's path and what its environment has to say: the installed one, else Debian's, unpacked."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is not None:
+        return found, dict(os.environ)
+    debian.unpack_with_needs(*_PACKAGES)
+    fonts = debian.ROOT / "fonts.conf"
+    folders = f"<dir>{debian.ROOT / 'usr/share/fonts'}</dir><cachedir>{debian.ROOT / 'fonts'}</cachedir>"
+    fonts.write_text(f"<fontconfig>{folders}</fontconfig>")
+    return str(debian.ROOT / "usr/lib/chromium/chromium"), {
+        **debian.environment(),
+        "FONTCONFIG_FILE": str(fonts),
+    }
 
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=list(_FLAGS))
+        path, environment = chromium()
+        opened = playwright.chromium.launch(executable_path=path, args=list(_FLAGS), env=environment)
         try:
             yield opened
         finally:
