@@ -24,7 +24,7 @@ def chromium() -> tuple[str, dict[str, str]]:
         return found, dict(os.environ)
     debian.unpack_with_needs(*_PACKAGES)
     fonts = debian.ROOT / "fonts.conf"
-    folders = f"<dir>{debian.ROOT / 'usr/share/fonts'}</dir><cachedir>{debian.ROOT / 'fonts'}</cachedir>"
+    folders = "".join(f"<dir>{one}</dir>" for one in (debian.ROOT / "usr/share/fonts", "/usr/share/fonts"))
     fonts.write_text(f"<fontconfig>{folders}</fontconfig>")
     return str(debian.ROOT / "usr/lib/chromium/chromium"), {
         **debian.environment(),
