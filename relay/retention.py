@@ -20,6 +20,8 @@ STEP = 200
 #: octets of a file read at once
 _PIECE = 1024 * 1024
 _WAIT = 0.5
+#: octets around an address that tell it from a longer one
+_AROUND = 8
 
 
 def defaults(settings: Settings) -> dict[str, int]:
@@ -120,7 +122,7 @@ def folders(settings: Settings) -> list[Path]:
 
 def files_naming(directories: Iterable[Path], address: str) -> Iterator[Path]:
     """The files with the address in them, in any letter case."""
-    wanted = re.compile(re.escape(address.encode()), re.IGNORECASE)
+    wanted = re.compile(erasure.whole(address).pattern.encode(), re.IGNORECASE)
     for directory in directories:
         for path in sorted(directory.rglob("*")) if directory.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):
@@ -134,7 +136,7 @@ def _has(path: Path, wanted: re.Pattern[bytes], length: int) -> bool:
         while piece := file.read(_PIECE):
             if wanted.search(carried + piece):
                 return True
-            carried = piece[-length:]
+            carried = (carried + piece)[-length - _AROUND :]
     return False
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
 from relay.core import seal
@@ -215,6 +214,45 @@ def _escaped(address: str) -> str:
     )
 
 
+#: what may stand right before an address and is no part of it, though it looks so: the end of an encoded character
+_BEFORE = r"(?:(?<![A-Za-z0-9._+-])|(?<==[0-9A-F]{2})|(?<=%[0-9A-F]{2})|(?<=\\[nrtbf]))"
+_BEHIND = r"(?![A-Za-z0-9_-]|\.[A-Za-z0-9])"
+
+
+def whole(address: str) -> re.Pattern[str]:
+    """Finds the address, in any letter case, where it is not the end or the beginning of another one."""
+    return re.compile(_BEFORE + re.escape(address) + _BEHIND, re.IGNORECASE)
+
+
+class _Finder:
+    """Tells rows that name the person from those in which the database found another's longer address."""
+
+    def __init__(self, address: str) -> None:
+        self.text = whole(address)
+        self.octets = re.compile(self.text.pattern.encode(), re.IGNORECASE)
+
+    def names(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return self.text.search(value) is not None
+        if isinstance(value, bytes | memoryview):
+            return self.octets.search(bytes(value)) is not None
+        if isinstance(value, Mapping):
+            return any(self.names(one) for item in value.items() for one in item)
+        return isinstance(value, list) and any(map(self.names, value))
+
+    def keys(
+        self, connection: sa.Connection, table: sa.Table, keys: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        columns = list(table.primary_key.columns)
+        found = []
+        for key in keys:
+            where = sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
+            row = connection.execute(sa.select(table).where(where)).first()
+            if row is not None and any(map(self.names, row)):
+                found.append(key)
+        return found
+
+
 # Erasing.
 
 
@@ -224,13 +262,15 @@ class _Eraser:
         self._address = address
         self._digest = digest
         self._instead = f"{digest[:16]}@erased.invalid"
-        self._text = re.compile(re.escape(address), re.IGNORECASE)
-        self._octets = re.compile(re.escape(address.encode()), re.IGNORECASE)
+        self._finder = _Finder(address)
         self._counts = counts
         self.changed = 0
         self.left = 0
 
-    def erase(self, table: sa.Table, keys: Sequence[tuple[Any, ...]]) -> None:
+    def erase(self, table: sa.Table, found: Sequence[tuple[Any, ...]]) -> None:
+        keys = self._finder.keys(self._connection, table, found)
+        if not keys:
+            return
         if table is t.body or table is t.params:
             self._redact({key[0] for key in keys})
         elif table is t.message:
@@ -355,21 +395,24 @@ class _Eraser:
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._text.sub(self._instead, value)
+            return self._finder.text.sub(self._instead, value)
         if isinstance(value, bytes | memoryview):
-            return self._octets.sub(self._instead.encode(), bytes(value))
-        if isinstance(value, list | dict):
-            return orjson.loads(self._text.sub(self._instead, orjson.dumps(value).decode()))
+            return self._finder.octets.sub(self._instead.encode(), bytes(value))
+        if isinstance(value, dict):
+            return {self._without(name): self._without(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._without(one) for one in value]
         return value
 
 
 def remains(connection: sa.Connection, address: str) -> dict[str, int]:
     """How many rows of each table still have the address in them; for a proof."""
+    finder = _Finder(address.lower())
     found = {}
     for table in _TABLES:
-        count = connection.execute(
-            sa.select(sa.func.count()).select_from(table).where(_names(connection, table, address.lower()))
-        ).scalar()
+        keys = sa.select(*table.primary_key.columns).where(_names(connection, table, address.lower()))
+        rows = [tuple(row) for row in connection.execute(keys)]
+        count = len(finder.keys(connection, table, rows))
         if count:
             found[table.name] = count
     return found

@@ -1,8 +1,8 @@
 """Octets of what was deleted, out of the database's files.
 
 SQLite keeps old copies of rows in the unused parts of its pages, and in its journal; a VACUUM writes the file anew
-from what is left, and a checkpoint empties the journal. PostgreSQL overwrites dead rows only after a VACUUM, and keeps
-what was written in its write-ahead log until that is recycled.
+from what is left, and a checkpoint empties the journal. PostgreSQL overwrites dead rows only after a VACUUM, and
+keeps what was written in its write-ahead log until that is recycled.
 """
 
 import fcntl

@@ -2,9 +2,9 @@
 
 They are made of the record itself, by the clock, and never on the way of a mail. What was heard of in one minute, by
 the times in the ids of rows, is counted together: as soon as it is there, again while transactions that began in it
-may still commit, and a last time for good a quarter of an hour later. Then its counts are added to those of the hours
-in which things happened. Counting a minute again replaces what was counted of it before, and how far all is counted for
-good changes in the same transaction: a clock that ends in between, or two at a time, count nothing twice.
+may still commit, and a last time for good a quarter of an hour later. Then its counts are added to those of the
+hours in which things happened. Counting a minute again replaces what was counted of it before, and how far all is
+counted for good changes in the same transaction: a clock that ends in between, or two at a time, count nothing twice.
 
 An event counts in the hour in which it happened (UTC), whenever it was heard of. Of each recipient only the first of
 its kind counts, so that `opened` are people and `opens` are times.

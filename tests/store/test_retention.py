@@ -121,7 +121,7 @@ def strew(connection, scene_account, message_id):
 async def test_after_an_erasure_no_byte_of_the_person_is_left(database_url, settings, tmp_path):
     captured = tmp_path / "captured" / "new"
     captured.mkdir(parents=True)
-    (captured / "one.eml").write_bytes(b"x" * 2_000_000 + ADDRESS.encode())
+    (captured / "one.eml").write_bytes(b"x" * 2_000_000 + b"<%b>" % ADDRESS.encode())
     (captured / "two.eml").write_bytes(b"To: other@x.example")
     config = settings(
         database={"url": database_url},
@@ -290,3 +290,44 @@ async def test_one_message_is_redacted_once_nobody_waits_for_it(sqlite_url):
         assert await scene.database.write(redact, None, sent, addresses=True, now=now())
         row = await scene.database.read(messages.get, None, sent)
         assert (row["recipient"], row["subject"], row["status"]) == (GONE, "", "SENT")
+
+
+@pytest.mark.anyio
+async def test_others_with_longer_addresses_are_left_alone(database_url):
+    async with playing(database_url) as scene:
+        longer = [
+            "xada@x.example",
+            "x.ada@x.example",
+            "ada@x.example.org",
+            "ada@x.examples",
+            "x+ada@x.example",
+        ]
+        ids = [(await whole(scene, address, send_at=now() + DAY)).id for address in longer]
+        named = await scene.store("other@x.example", body=b"mail?to=3Dada@x.example\r\n")
+        scene.engine.wake("normal", [named.id])
+        await scene.until(lambda: ended(scene, named.id))
+        assert await scene.database.read(erasure.remains, "ADA@x.example") == {"body": 1}
+        row = await cleaning.erase(scene.database, "ada@x.example", "test")
+        assert (row["state"], row["counts"]) == (erasure.DONE, {"redacted": 1})
+        for address, identifier in zip(longer, ids, strict=True):
+            kept = await scene.database.read(messages.get, None, identifier)
+            assert (kept["recipient"], kept["redacted_at"]) == (address, None)
+            assert await scene.states(identifier) == [("queued", "ACCEPTED", 0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"<ada@x.example>", True),
+        (b"mailto:Ada@X.example.", True),
+        (b'"\\nada@x.example"', True),
+        (b"?m%3Dada@x.example&", True),
+        (b"ada@x.example-mail.org", False),
+        (b"nada@x.example", False),
+        (b"ada@x.example.org", False),
+    ],
+)
+def test_what_is_the_address_and_what_is_a_longer_one(tmp_path, text, found):
+    for lead in (0, 1_048_570, 1_048_576):
+        (tmp_path / "mail").write_bytes(b" " * lead + text)
+        assert bool(list(cleaning.files_naming([tmp_path], "ada@x.example"))) == found
