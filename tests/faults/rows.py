@@ -225,11 +225,12 @@ def provider_slow(campaign: Campaign) -> Damage:
 
 
 def dropping(campaign: Campaign) -> Damage:
+    before = len(campaign.sink.dropped)
     campaign.sink.drop = 0.1
     time.sleep(campaign.seconds(3, 20))
     campaign.sink.drop = 0.0
     time.sleep(0.2)
-    return Damage(len(campaign.sink.dropped))
+    return Damage(len(campaign.sink.dropped) - before)
 
 
 def put_off(campaign: Campaign) -> Damage:
