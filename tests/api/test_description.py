@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 OURS = r"^/v1/"
 #: the phase of coverage takes longer than all others together
 SHORT, LONG = "examples,fuzzing,stateful", "examples,coverage,fuzzing,stateful"
-#: a key that may do everything, or little of the description would be reached
 #: what may answer a good request; a message that another call has redacted is gone
 _ACCEPTED = """[checks]
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", 401, 403, 404, 409, 410, 429, "5xx"]
 """
+#: a key that may do everything, or little of the description would be reached
 _SCOPES = ("--scope", "send", "--scope", "read", "--scope", "manage", "--scope", "admin")
 
 
