@@ -25,11 +25,12 @@ from relay import config
 from relay.config import Settings
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, NotFound, TooLarge, Unavailable
+from relay.core.inbox import InboxKind
 from relay.core.provider import NotAuthentic, Provider, WebhookRequest, WebhookSource
 from relay.observe import facts
 from relay.process import Context
 from relay.tracking import hooks
-from relay.tracking.inbox import Inbox, InboxKind
+from relay.tracking.inbox import Inbox
 
 #: seconds for which the configuration file is believed to be as it was
 _FRESH = 2.0

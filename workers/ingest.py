@@ -15,6 +15,7 @@ from typing import cast
 
 from relay.core.clock import now
 from relay.core.errors import Unavailable
+from relay.core.inbox import InboxKind, InboxState
 from relay.core.provider import Provider, Report, WebhookRequest, WebhookSource
 from relay.core.return_path import ReturnPaths
 from relay.delivery.ways import Setup
@@ -23,7 +24,7 @@ from relay.process import Context
 from relay.sections import IngestSettings
 from relay.store import inbox, ingestion
 from relay.store.database import Database
-from relay.store.inbox import Due, InboxKind, InboxState, PutBack, Taken
+from relay.store.inbox import Due, PutBack, Taken
 from relay.store.ingestion import Read
 from relay.store.reports import decode_reports
 from relay.tracking import bouncemail

@@ -21,13 +21,14 @@ from typing import Any, Protocol, cast
 from relay import config
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, Unavailable
+from relay.core.inbox import InboxKind
 from relay.core.return_path import ReturnPaths
 from relay.observe import facts
 from relay.process import Context
 from relay.sections.ingest import MailboxSettings
 from relay.store import leader
 from relay.tracking import bouncemail
-from relay.tracking.inbox import Inbox, InboxKind
+from relay.tracking.inbox import Inbox
 
 #: seconds a server may be silent
 _TIMEOUT = 30.0

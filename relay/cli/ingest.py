@@ -15,7 +15,7 @@ from relay.cli.output import (
     show_json,
     show_table,
 )
-from relay.store.inbox import InboxState
+from relay.core.inbox import InboxState
 
 app = typer.Typer(no_args_is_help=True, help="Show what could not be recorded, and have it read again.")
 

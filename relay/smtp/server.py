@@ -10,6 +10,7 @@ from pathlib import Path
 from relay.capacity import Space
 from relay.config import Settings
 from relay.core.errors import Misconfigured
+from relay.core.inbox import InboxKind
 from relay.core.return_path import ReturnPaths
 from relay.intake import Intake
 from relay.observe import facts, metrics
@@ -23,7 +24,7 @@ from relay.smtp.data import Limits
 from relay.smtp.homecoming import Homecoming
 from relay.smtp.service import Listener, Service
 from relay.throttle import Throttle
-from relay.tracking.inbox import Inbox, InboxKind
+from relay.tracking.inbox import Inbox
 
 #: seconds that transactions in progress get when the door closes
 _DRAIN = 20.0

@@ -7,7 +7,6 @@ that deletes it, so that a worker which vanishes between the two has done nothin
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,28 +15,11 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from relay.core.clock import now as clock
 from relay.core.errors import Conflict, NotFound
 from relay.core.ids import new_id
+from relay.core.inbox import InboxKind, InboxState
 from relay.store import tables as t
 from relay.store.rows import insert_rows
 from relay.store.tables.ingest import SET_ASIDE
 from relay.store.types import BigInt, Instant
-
-
-class InboxKind(StrEnum):
-    """What a row holds, which says who reads it."""
-
-    WEBHOOK = "webhook"  #: the body of a provider's request; `source` is the provider's name
-    MAIL = "mail"  #: a mail to a return path; the header `x-envelope-to` has its recipient
-    REPORTS = "reports"  #: reports that need no reading; see `relay.tracking.inbox.encode_reports`
-
-
-class InboxState(StrEnum):
-    """How far a row has come."""
-
-    NEW = "new"
-    RETRY = "retry"  #: could not be read, and is read again
-    EARLY = "early"  #: reports whose mail has not turned up yet
-    FAILED = "failed"  #: could not be read, again and again
-    ORPHAN = "orphan"  #: reports whose mail never turned up
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from relay.core.inbox import InboxKind, InboxState
 from relay.core.provider import Report
 from relay.store import inbox
-from relay.store.inbox import InboxKind, InboxState, PutBack, Taken, Told
+from relay.store.inbox import PutBack, Taken, Told
 from relay.store.reports import Applied, Line, apply, encode_reports
 
 #: seconds until reports that came before their mail are tried again, and again

@@ -6,13 +6,14 @@ from datetime import datetime
 
 from relay.core.clock import now
 from relay.core.errors import RelayError, Unavailable
+from relay.core.inbox import InboxKind
 from relay.core.provider import Report
 from relay.core.status import Lane
 from relay.observe import facts
 from relay.queue import Queue
 from relay.store import inbox
 from relay.store.database import Database
-from relay.store.inbox import InboxKind, Told
+from relay.store.inbox import Told
 from relay.store.reports import decode_reports, encode_reports
 from relay.store.writer import GroupWriter
 

@@ -14,8 +14,8 @@ from api import webhooks
 from relay import config
 from relay.config import Settings
 from relay.core.errors import Unavailable
+from relay.core.inbox import InboxKind
 from relay.store import inbox
-from relay.store.inbox import InboxKind
 from relay.tracking import hooks
 from tests.api.conftest import Door, refused
 from workers.ingest import Ingest, reports_reader, webhook_reader

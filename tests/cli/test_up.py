@@ -147,3 +147,10 @@ def test_commands_before_the_schema_say_what_to_do(tmp_path: Path) -> None:
         assert listed.returncode == 1
         assert "pillarbox migrate" in listed.stderr
         assert installation.run("smtp").returncode == 2
+
+
+def test_the_command_line_loads_little_until_it_knows_what_for() -> None:
+    heavy = ("sqlalchemy", "sqlmodel", "fastapi", "redis", "dramatiq", "httpx2", "pydantic", "cryptography")
+    program = f"import sys, relay.cli.app; print([one for one in {heavy} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

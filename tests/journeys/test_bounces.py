@@ -14,6 +14,7 @@ import pytest
 from providers import registry
 from relay.config import Settings
 from relay.core import routes
+from relay.core.inbox import InboxKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.status import Door
 from relay.delivery.engine import Engine
@@ -26,7 +27,6 @@ from relay.sections import DeliverySettings, ProviderLimits
 from relay.smtp.server import Server
 from relay.store import accounts, messages, secrets
 from relay.store.database import Database, open_database
-from relay.store.inbox import InboxKind
 from relay.tracking.inbox import Inbox
 from tests.installation import Installation, wait_for
 from tests.journeys import exim, opensmtpd, postfix

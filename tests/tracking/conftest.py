@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from relay.config import Settings
+from relay.core.inbox import InboxKind
 from relay.sections import IngestSettings
 from relay.store import messages
-from relay.store.inbox import InboxKind
 from tests.api.conftest import Door
 from workers.ingest import Ingest, reports_reader
 

@@ -9,13 +9,14 @@ import pytest
 
 from relay.core.errors import Conflict
 from relay.core.event import EventKind
+from relay.core.inbox import InboxKind, InboxState
 from relay.core.provider import Report
 from relay.core.status import State
 from relay.queue import NoQueue
 from relay.sections import IngestSettings
 from relay.store import inbox, ingestion, messages, suppressions
 from relay.store.database import Database, open_database
-from relay.store.inbox import InboxKind, InboxState, Taken
+from relay.store.inbox import Taken
 from relay.store.reports import decode_reports
 from relay.tracking.inbox import Inbox
 from relay.tracking.recorder import Recorded, Recorder
