@@ -139,6 +139,7 @@ class Sender:
         try:
             at = self._now()
             reply = await self._call(one, endpoint, at)
+            facts.endpoint_called(delivered=reply.delivered, status=reply.status)
             await self._writer.submit(self._result(one, reply, at))
         except Exception as error:
             # Its lease ends by itself, and then it is tried again.

@@ -68,4 +68,8 @@ NOTICES_OLDEST_SECONDS = Gauge(
     "For how long the oldest customer webhook that is due has been waiting.",
 )
 EVENTS = Counter("pillarbox_events_total", "Reports recorded, by who told them.", ("source", "kind"))
-NOTICES = Counter("pillarbox_notices_total", "Tries to call customers' webhooks.", ("outcome",))
+NOTICES = Counter(
+    "pillarbox_notices_total",
+    "Calls of customers' webhooks: delivered, no answer, or refused by the class of the answer.",
+    ("outcome",),
+)

@@ -65,6 +65,17 @@ def test_everything_drawn_or_alerted_is_counted() -> None:
     assert len(drawn) > 15
 
 
+def test_everything_declared_is_counted_somewhere() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("relay", "api", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "metrics.py" or folder == "api"
+    )
+    names = re.findall(r"^([A-Z_]+) = ", (ROOT / "relay/observe/metrics.py").read_text(), re.MULTILINE)
+    assert [one for one in names if not re.search(rf"metrics\.{one}\.(add|observe|read)\b", code)] == []
+
+
 def test_the_page_of_metrics_is_as_the_code_has_them() -> None:
     assert (ROOT / "docs/metrics.md").read_text(encoding="utf-8") == reference.metrics_as_markdown()
 
