@@ -336,8 +336,8 @@ def told(reports: Iterable[tuple[int, str, Report]]) -> None:
             traces.told(message_id, report.kind, report.at, {"told_by": source})
 
 
-def endpoint_called(*, delivered: bool, status: int) -> None:
-    """A customer's webhook endpoint was called; `status` is 0 where no answer came."""
+def endpoint_called(*, delivered: bool, status: int | None) -> None:
+    """A customer's webhook endpoint was called; `status` is None where no answer came."""
     metrics.NOTICES.add("delivered" if delivered else f"{status // 100}xx" if status else "no answer")
 
 
