@@ -65,6 +65,7 @@ def environment() -> dict[str, str]:
     """What an unpacked program needs to find its libraries."""
     root = _CACHE / "root"
     libraries = [str(one) for one in (root / "usr" / "lib").glob("*-linux-gnu")]
+    libraries += [str(one) for one in (root / "usr" / "lib").glob("*-linux-gnu/pulseaudio")]
     libraries.append(str(root / "usr" / "lib" / "postfix"))
     perl = [
         root / "usr/share/perl5",
