@@ -47,11 +47,15 @@ def settings_from(config: Path | None) -> "Settings":
     from rich.markup import escape
 
     from relay.config import load
+    from relay.observe import logs
 
     try:
-        return load(config)
+        settings = load(config)
     except Misconfigured as error:
         fail(escape(str(error)), 2)
+    # What is logged must not get between what is printed for programs.
+    logs.configure(settings.log, role="command")
+    return settings
 
 
 def in_record(
