@@ -54,7 +54,7 @@ def settings_from(config: Path | None) -> "Settings":
     except Misconfigured as error:
         fail(escape(str(error)), 2)
     # What is logged must not get between what is printed for programs.
-    logs.configure(settings.log, role="command")
+    logs.to_standard_error()
     return settings
 
 

@@ -20,6 +20,21 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 _lines: Lines | None = None
 
 
+def to_standard_error() -> None:
+    """Keep a command's lines away from what it prints."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(_StandardError()))  # type: ignore[arg-type]
+
+
+class _StandardError:
+    """What standard error is at the moment: who calls commands in a process of theirs changes it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure(settings: LogSettings, *, role: str) -> None:
     """Send every log line of this process to standard error in the configured form, marked with its role."""
     global _current_role
