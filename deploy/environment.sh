@@ -32,11 +32,13 @@ make_venv() {
         fi
     fi
     "$python" -m venv .venv
-    # Dependency groups need pip 25.1.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 }
 
 install() {
     [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
+    # Dependency groups need pip 25.1, which an environment made by hand may not have.
+    .venv/bin/python -c 'import sys; from importlib.metadata import version
+sys.exit(tuple(map(int, version("pip").split(".")[:2])) < (25, 1))' ||
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
 }

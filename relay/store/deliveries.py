@@ -8,7 +8,7 @@ its lease cannot overwrite what another has done since.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -133,7 +133,9 @@ def claim_due(
     until = now + timedelta(seconds=lease)
     rows = fairness.share_out(
         lambda after, most: fairness.with_due(connection, lane, now, after, most),
-        lambda account, few: _CLAIM_DUE.rows(connection, State.SENDING.value, until, lane, account, now, few),
+        lambda account, few: _oldest_first(
+            _CLAIM_DUE.rows(connection, State.SENDING.value, until, lane, account, now, few)
+        ),
         limit,
         last or Turn(),
     )
@@ -146,18 +148,30 @@ def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> 
 
 
 def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) -> list[ClaimedMail]:
-    return _mails(connection, statement.rows(connection, State.SENDING.value, *parameters))
+    return _mails(connection, _oldest_first(statement.rows(connection, State.SENDING.value, *parameters)))
+
+
+def _oldest_first(rows: Sequence[Any]) -> list[Any]:
+    """By message and position: neither database says in which order it returns what it has changed."""
+    return sorted(rows, key=_ORDER)
+
+
+_CLAIM_FIELDS = tuple(one.name for one in fields(Claim))
+_ORDER = itemgetter(_CLAIM_FIELDS.index("message_id"), _CLAIM_FIELDS.index("position"))
 
 
 def _mails(connection: sa.Connection, rows: Sequence[Any]) -> list[ClaimedMail]:
+    """The mails in the order of their claims: where a provider has no place for all, the last go without."""
     claims = [Claim(*row) for row in rows]
     if not claims:
         return []
     sqlite = connection.dialect.name == "sqlite"
-    mails: dict[int, ClaimedMail] = {}
-    for *row, body in _CLAIMED_MAIL.rows(connection, _SMALL, list({c.message_id for c in claims})):
-        mails[row[0]] = ClaimedMail(row[0], _MAIL.read(row, sqlite=sqlite), body=body)
-    claims.sort(key=attrgetter("position"))
+    ids = list(dict.fromkeys(one.message_id for one in claims))
+    read = {
+        row[0]: ClaimedMail(row[0], _MAIL.read(row, sqlite=sqlite), body=body)
+        for *row, body in _CLAIMED_MAIL.rows(connection, _SMALL, ids)
+    }
+    mails = {identifier: read[identifier] for identifier in ids}
     for one in claims:
         mails[one.message_id].claims.append(one)
     moment = clock.now()
@@ -175,7 +189,7 @@ def _claiming(wanted: str) -> Statement:
     return Statement(
         "UPDATE recipient SET state = $1::text, attempts = attempts + 1, fence = fence + 1,"  # noqa: S608
         f" lease_until = $2::timestamptz WHERE id IN (SELECT id FROM recipient WHERE {wanted} FOR UPDATE SKIP LOCKED)"
-        f" RETURNING {', '.join(f.name for f in fields(Claim))}"
+        f" RETURNING {', '.join(_CLAIM_FIELDS)}"
     )
 
 
