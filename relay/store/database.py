@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import queue
 import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -137,7 +139,7 @@ class SqliteDatabase(Database):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._engine = sqlite_engine(path)
-        self._writer = ThreadPoolExecutor(1, "sqlite-write")
+        self._writer = _Writer(self._write)
         self._readers = ThreadPoolExecutor(_READERS, "sqlite-read")
         self._local = threading.local()
         self._connections: list[sa.Connection] = []
@@ -145,42 +147,41 @@ class SqliteDatabase(Database):
         self._lock = -1
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_turn("FULL", lambda connection: work(connection, *args, **kwargs))
+        return await self._in_turn("FULL", partial(_with_connection, work, args, kwargs))
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_turn("NORMAL", lambda connection: work(connection, *args, **kwargs))
+        return await self._in_turn("NORMAL", partial(_with_connection, work, args, kwargs))
 
     async def _in_turn(self, synchronous: str, work: Callable[[sa.Connection], T]) -> T:
         """A lock on a file is waited for without an end, and its holder may have been stopped."""
-        turn = _Turn()
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._writer, self._write, synchronous, turn, work)
+        job = _Job(synchronous, work, loop, loop.create_future())
+        alarm = loop.call_later(_BUSY, job.give_up)
+        self._writer.put(job)
         try:
-            await asyncio.wait((future,), timeout=_BUSY)
-            if not future.done() and turn.take():
-                future.cancel()
-                raise Unavailable
-            return await future
+            return await job.future  # type: ignore[no-any-return]
         except asyncio.CancelledError:
-            future.cancel()
+            job.take()
             raise
+        finally:
+            alarm.cancel()
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self._read(work, *args, **kwargs))
 
-    def _write(self, synchronous: str, turn: "_Turn", work: Callable[[sa.Connection], T]) -> T:
+    def _write(self, job: "_Job") -> Any:
         try:
             connection, driver = self._connection()
-            if synchronous != self._synchronous:
-                driver.execute(f"PRAGMA synchronous={synchronous}")
-                self._synchronous = synchronous
+            if job.synchronous != self._synchronous:
+                driver.execute(f"PRAGMA synchronous={job.synchronous}")
+                self._synchronous = job.synchronous
             with self._write_lock():
-                if not turn.take():
+                if not job.take():
                     raise Unavailable
                 driver.execute("BEGIN IMMEDIATE")
                 try:
-                    result = work(connection)
+                    result = job.work(connection)
                     _end(connection, driver, "COMMIT")
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
@@ -234,12 +235,28 @@ class SqliteDatabase(Database):
             self._lock = -1
 
 
-class _Turn:
-    """A write that has not begun yet, to be taken by the thread that begins it or by a caller who waits no longer."""
+def _with_connection(
+    work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], connection: sa.Connection
+) -> T:
+    return work(connection, *args, **kwargs)
 
-    __slots__ = ("_left",)
 
-    def __init__(self) -> None:
+class _Job:
+    """A write: taken by the thread that begins it, or by a caller who waits no longer."""
+
+    __slots__ = ("_left", "future", "loop", "synchronous", "work")
+
+    def __init__(
+        self,
+        synchronous: str,
+        work: Callable[[sa.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.synchronous = synchronous
+        self.work = work
+        self.loop = loop
+        self.future = future
         self._left = [None]
 
     def take(self) -> bool:
@@ -248,6 +265,60 @@ class _Turn:
             self._left.pop()
         except IndexError:
             return False
+        return True
+
+    def give_up(self) -> None:
+        if not self.future.done() and self.take():
+            self.future.set_exception(Unavailable())
+
+    def answer(self, result: Any, error: BaseException | None) -> None:
+        """To be called by the loop."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+class _Writer:
+    """One thread that does jobs in their order. An executor's futures would cost more than a small transaction."""
+
+    def __init__(self, do: Callable[[_Job], Any]) -> None:
+        self._do = do
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def put(self, job: _Job) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def shutdown(self) -> None:
+        """Returns when all jobs are done."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Do a job. What it was about is not kept until the next one comes."""
+        job = self._jobs.get()
+        if job is None:
+            return False
+        result, error = None, None
+        try:
+            result = self._do(job)
+        except BaseException as raised:
+            error = raised
+        # The loop may have been closed by a caller who did not wait.
+        with contextlib.suppress(RuntimeError):
+            job.loop.call_soon_threadsafe(job.answer, result, error)
         return True
 
 

@@ -20,7 +20,7 @@ from relay.store.types import Instant
 
 #: SQLite's bound parameters per statement (32,766), with some to spare
 _MAX_PARAMETERS = 30_000
-_MAX_ROWS = 64
+_MAX_ROWS = 32
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -153,8 +153,9 @@ class Many:
     """One statement about many rows `v`, given as tuples.
 
     SQLite's driver lets go of the interpreter's lock around every row of an `executemany`, and each time waits for a
-    busy event loop to give it back. Statements of many rows make that a few times per group. Their row counts are
-    powers of two, so that the driver's cache of prepared statements holds them all. PostgreSQL is given arrays.
+    busy event loop to give it back. Statements of many rows make that a few times per group. There is one for each
+    number of rows, few enough for the driver's cache of prepared statements to hold them all. PostgreSQL is given
+    arrays.
     """
 
     def __init__(self, columns: Columns, sqlite: str, postgresql: str) -> None:
@@ -175,7 +176,7 @@ class Many:
         execute = connection.connection.driver_connection.execute  # type: ignore[union-attr]
         start = 0
         while start < len(bound):
-            count = min(self._most, 1 << (len(bound) - start).bit_length() - 1)
+            count = min(self._most, len(bound) - start)
             text = self._texts.get(count)
             if text is None:
                 text = self._texts[count] = self._opening + ",".join([self._group] * count) + self._closing

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from relay.core.mime import base64_lines
+from tests.bench.loop import run
 
 
 def make_mail(size: int, number: int = 0) -> bytes:
@@ -192,10 +193,4 @@ if __name__ == "__main__":
     parser.add_argument("--reconnect", action="store_true", help="a connection for every mail")
     parser.add_argument("--rate", type=float, default=0, help="mails a second; 0 is as fast as may be")
     arguments = parser.parse_args()
-    try:
-        import uvloop
-
-        runner = uvloop.run
-    except ModuleNotFoundError:
-        runner = asyncio.run
-    print(json.dumps(runner(main(arguments))))
+    print(json.dumps(run(main(arguments))))

@@ -61,12 +61,12 @@ def memory(root: int) -> float:
 
 
 class CountingSink:
-    """`tests.sink` in a process of its own that only counts."""
+    """`tests.bench.sink` in a process of its own."""
 
     def __enter__(self) -> Self:
         self.port = free_port()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sink", "--port", str(self.port), "--count-only"],
+            [sys.executable, "-m", "tests.bench.sink", "--port", str(self.port)],
             stdout=subprocess.PIPE,
             text=True,
             env=ENVIRONMENT,
