@@ -17,7 +17,7 @@ from relay.store.writer import GroupWriter
 #: octets written in one transaction before the next group starts, so that one large mail delays few others
 _GROUP_BYTES = 8 * 1024 * 1024
 #: seconds that a busy door waits for company before a commit at most
-_LINGER = 0.002
+_LINGER = 0.004
 #: octets in memory of mails that wait for their commit, beyond which a door takes no more: the record may be slow
 _MOST = 128 * 1024 * 1024
 

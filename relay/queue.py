@@ -27,7 +27,7 @@ _HEARTBEAT = 15_000
 
 #: seconds between two wake-ups of one process at least; a message costs the same whether it names one mail or a
 #: hundred, and the first one after a pause goes at once
-_LINGER = 0.025
+_LINGER = 0.05
 
 DELIVER = "deliver"
 LANES: tuple[str, ...] = tuple(lane.value for lane in Lane)

@@ -29,7 +29,7 @@ from relay.store.writer import GroupWriter
 #: octets of bodies in one call of a provider that takes batches
 _BATCH_OCTETS = 8 * 1024 * 1024
 #: seconds that a busy engine waits before the next settlement, for more to do at once
-LINGER = 0.01
+LINGER = 0.025
 #: octets from which a body is read by its own send instead of with its batch
 LARGE = 256 * 1024
 

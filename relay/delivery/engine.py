@@ -27,7 +27,7 @@ from relay.store.deliveries import Claim
 from relay.store.fairness import Turn
 
 #: mails claimed in one transaction at most
-_BATCH = 100
+_BATCH = 200
 #: a pump with much to do would rather claim this many at once than one by one
 _WORTHWHILE = 32
 #: seconds it waits for that; slow sends may keep their places for minutes
