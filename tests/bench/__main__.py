@@ -4,9 +4,12 @@
 
 writes `bench.json` (every round), `bench.md` (medians and ranges) and one plot for each load into RESULTS. Loads:
 
-* `kept`: 4 KiB mails over 20 connections that stay open;
+* `kept`: 4 KiB mails over 20 connections that stay open, a reply at a time;
+* `pipelined`: the same, with MAIL, RCPT and DATA in one write (RFC 2920);
 * `new`: a connection for every mail;
 * `large`: 50 KiB mails over 20 connections;
+* `huge`: 1 MiB mails, a twentieth of the number;
+* `rest`: 4 KiB of JSON for each mail over 20 connections, for those that have such a door;
 * `half`: as `kept`, at half the rate that Pillarbox took there: what a client waits for when the machine is not full.
 
 Load generator, relay and sink share the machine's cores, so every rate is a floor. Compare within one run only.
@@ -26,11 +29,15 @@ from tests.bench import report, throughput
 from tests.bench.measure import load_options
 from tests.bench.peers import PEERS
 
+_KEPT = {"size": 4096, "pipelined": False, "reconnect": False, "rest": False, "rate": 0}
 LOADS: dict[str, dict[str, Any]] = {
-    "kept": {"size": 4096, "reconnect": False, "rate": 0},
-    "new": {"size": 4096, "reconnect": True, "rate": 0},
-    "large": {"size": 50 * 1024, "reconnect": False, "rate": 0},
-    "half": {"size": 4096, "reconnect": False, "rate": None},
+    "kept": _KEPT,
+    "pipelined": {**_KEPT, "pipelined": True},
+    "new": {**_KEPT, "reconnect": True},
+    "large": {**_KEPT, "size": 50 * 1024},
+    "huge": {**_KEPT, "size": 1024 * 1024, "share": 20},
+    "rest": {**_KEPT, "rest": True},
+    "half": {**_KEPT, "rate": None},
 }
 Results = dict[str, dict[str, list[dict[str, float]]]]
 
@@ -67,10 +74,13 @@ def measure(options: argparse.Namespace, names: list[str]) -> Results:
             settings["rate"] = (
                 statistics.median(one["accepted_per_second"] for one in taken) / 2 if taken else 500
             )
-        arguments = argparse.Namespace(**{**vars(options), **settings})
+        mails = max(options.mails // settings.pop("share", 1), options.connections)
+        arguments = argparse.Namespace(**{**vars(options), **settings, "mails": mails})
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for number in range(options.rounds):
             for name in names:
+                if settings["rest"] and not PEERS[name].rest:
+                    continue
                 try:
                     found = PEERS[name].run(arguments)
                 except (TimeoutError, RuntimeError, AssertionError) as error:

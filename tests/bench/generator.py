@@ -1,4 +1,4 @@
-"""A load generator lean enough not to be what is measured: one SMTP client per connection, on asyncio protocols.
+"""A load generator lean enough not to be what is measured: one client per connection, on asyncio protocols.
 
 Run as a process of its own; prints one JSON line with what it saw.
 """
@@ -128,6 +128,11 @@ class Run:
         self.stages = opening + mails
         self.first_mail_stage = len(opening)
         self.mail_size = len(mail)
+        self._request: bytes | None = None
+        if options.rest:
+            from tests.bench.posting import request
+
+            self._request = request(options.key, options.size)
         self._left -= self._open
 
     def more(self) -> bool:
@@ -143,7 +148,14 @@ class Run:
         return self._due - now
 
     async def connect(self) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: Client(self), *self._where)
+        await asyncio.get_running_loop().create_connection(self._client, *self._where)
+
+    def _client(self) -> asyncio.Protocol:
+        if self._request is None:
+            return Client(self)
+        from tests.bench.posting import Poster
+
+        return Poster(self, self._request)
 
     def another(self) -> None:
         task = asyncio.get_running_loop().create_task(self.connect())
@@ -191,6 +203,7 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--pipelined", action="store_true")
     parser.add_argument("--reconnect", action="store_true", help="a connection for every mail")
+    parser.add_argument("--rest", action="store_true", help="by REST, as JSON")
     parser.add_argument("--rate", type=float, default=0, help="mails a second; 0 is as fast as may be")
     arguments = parser.parse_args()
     print(json.dumps(run(main(arguments))))

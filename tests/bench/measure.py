@@ -110,6 +110,7 @@ def generate(options: argparse.Namespace, port: int, key: str = "") -> dict[str,
             "--rate", str(getattr(options, "rate", 0)),
             *(["--pipelined"] if options.pipelined else []),
             *(["--reconnect"] if getattr(options, "reconnect", False) else []),
+            *(["--rest"] if getattr(options, "rest", False) else []),
         ],
         capture_output=True, text=True, env=ENVIRONMENT, timeout=600,
     )  # fmt: skip
@@ -130,5 +131,6 @@ def load_options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=20, help="client connections, kept open")
     parser.add_argument("--pipelined", action="store_true", help="MAIL, RCPT and DATA in one write")
     parser.add_argument("--reconnect", action="store_true", help="a connection for every mail")
+    parser.add_argument("--rest", action="store_true", help="by REST, as JSON, where there is such a door")
     parser.add_argument("--rate", type=float, default=0, help="mails a second; 0 is as fast as may be")
     return parser

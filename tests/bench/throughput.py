@@ -41,7 +41,8 @@ processes = {workers}
 COLUMNS = ("accepted_per_second", "delivered_per_second", "p50_ms", "p99_ms", "cpu_per_1000", "memory_mib")
 
 
-def one_round(options: argparse.Namespace) -> dict[str, float]:
+def one_round(options: argparse.Namespace, beside: int | None = None) -> dict[str, float]:
+    """One load from start to end. `beside` is the process of a database server, whose CPU and memory count too."""
     with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-bench-") as directory:
         configuration = CONFIGURATION.format(
             port=sink.port,
@@ -53,16 +54,17 @@ def one_round(options: argparse.Namespace) -> dict[str, float]:
         with Installation(
             Path(directory), configuration, database=options.database, queue=options.queue
         ) as installation:
-            root = installation.up().popen.pid
-            before = cpu_seconds(root)
+            roots = [installation.up().popen.pid, *([beside] if beside else [])]
+            before = sum(map(cpu_seconds, roots))
             started = time.perf_counter()
-            accepted = generate(options, installation.smtp_port, installation.key)
+            port = installation.api_port if options.rest else installation.smtp_port
+            accepted = generate(options, port, installation.key)
             sink.wait(accepted["accepted"], 600)
             seconds = time.perf_counter() - started
             # The last settlements follow the last delivery within moments.
             time.sleep(0.2)
-            used = cpu_seconds(root) - before
-            held = memory(root)
+            used = sum(map(cpu_seconds, roots)) - before
+            held = sum(map(memory, roots))
         assert sink.count() == accepted["accepted"], "a mail was delivered more than once"
     return {
         "accepted_per_second": accepted["per_second"],
