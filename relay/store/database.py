@@ -32,6 +32,8 @@ P = ParamSpec("P")
 Work = Callable[Concatenate[sa.Connection, P], T]
 
 _READERS = 4
+#: sessions of PostgreSQL for what need not wait for the disk
+_HASTY = 3
 #: seconds between two lines in the log about a database that is away
 _TELL = 10.0
 #: classes of PostgreSQL's codes: connections, credentials, transactions in each other's way, no such database, no
@@ -364,22 +366,23 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         try:
-            self._engine: AsyncEngine = create_async_engine(
-                url,
-                pool_size=pool_size,
-                max_overflow=0,
-                pool_timeout=10,
-                pool_pre_ping=False,
-                connect_args={"timeout": 10, "server_settings": {"application_name": "pillarbox"}},
-            )
+            self._engine = _postgres_engine(url, pool_size)
+            # Sessions that do not wait for the disk: to say so in each transaction is a journey to the server more.
+            self._hasty = _postgres_engine(url, _HASTY, synchronous_commit="off")
         except ModuleNotFoundError:
             raise Misconfigured(
                 "database.url: PostgreSQL needs the driver asyncpg: pip install 'pillarbox[postgres]'"
             ) from None
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transact(self._engine, work, *args, **kwargs)
+
+    async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transact(self._hasty, work, *args, **kwargs)
+
+    async def _transact(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            async with self._engine.begin() as connection:
+            async with engine.begin() as connection:
                 result = await connection.run_sync(work, *args, **kwargs)
         except (OSError, sa.exc.TimeoutError) as error:
             raise self._away(error) from error
@@ -394,22 +397,29 @@ class PostgresDatabase(Database):
         self._here()
         return result
 
-    async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def without_waiting(connection: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-            return work(connection, *args, **kwargs)
-
-        return await self.write(without_waiting, *args, **kwargs)
-
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.write(work, *args, **kwargs)
 
     async def close(self) -> None:
         # Disposing forgets connections that are in use, and nobody would close them when they come back. The pool
         # is asked, and not our own calls: it also knows of those that a cancelled call left behind.
-        pool = cast("QueuePool", self._engine.pool)
+        engines = (self._engine, self._hasty)
+        pools = [cast("QueuePool", engine.pool) for engine in engines]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while pool.checkedout():  # noqa: ASYNC110 - the pool has nothing to wait for
+                while any(pool.checkedout() for pool in pools):  # noqa: ASYNC110 - there is nothing to wait for
                     await asyncio.sleep(0.005)
-        await self._engine.dispose()
+        for engine in engines:
+            await engine.dispose()
+
+
+def _postgres_engine(url: str, pool_size: int, **session: str) -> AsyncEngine:
+    """Nothing is connected yet; `session` is set in every session."""
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=False,
+        connect_args={"timeout": 10, "server_settings": {"application_name": "pillarbox", **session}},
+    )

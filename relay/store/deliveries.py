@@ -22,7 +22,7 @@ from relay.store import fairness, standings, timeline
 from relay.store import tables as t
 from relay.store.expiry import expire
 from relay.store.fairness import Turn
-from relay.store.rows import Columns, Statement, updating
+from relay.store.rows import Columns, Part, Statement, updating
 from relay.store.types import BigInt, Instant
 from relay.store.withholding import withhold
 
@@ -306,10 +306,12 @@ def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list
         if s.kind is EventKind.BOUNCED:
             bounced.append(standings.Bounced(claim.id, s.at, s.bounce or _UNCLEAR, s.provider, s.reply))
     if recipients:
-        _SETTLE_RECIPIENT.run(connection, recipients)
-        timeline.add(connection, events, {s.claim.message_id: s.claim.account_id for s in settlements})
-    if messages:
-        _SETTLE_MESSAGE.run(connection, messages)
+        settled: list[Part] = [(_SETTLE_RECIPIENT, recipients)]
+        if messages:
+            settled.append((_SETTLE_MESSAGE, messages))
+        timeline.add(
+            connection, events, {s.claim.message_id: s.claim.account_id for s in settlements}, settled
+        )
     if bounced:
         standings.bounce(connection, bounced)
     return stale

@@ -15,7 +15,7 @@ from relay.core.timing import options_with
 from relay.store import outbox
 from relay.store import tables as t
 from relay.store.idempotency import Claim, Earlier, claim
-from relay.store.rows import insert_rows
+from relay.store.rows import insert_rows, insertion, run_together
 from relay.store.types import BigInt
 
 #: octets of mail per row of `body`
@@ -98,12 +98,13 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission] | Group)
         group.without(repeats)
     if not group.messages:
         return group.stored
-    insert_rows(connection, t.message, group.messages)
-    insert_rows(connection, t.recipient, group.recipients)
-    if group.bodies:
-        insert_rows(connection, t.body, group.bodies)
-    if group.params:
-        insert_rows(connection, t.params, group.params)
+    tables = (
+        (t.message, group.messages),
+        (t.recipient, group.recipients),
+        (t.body, group.bodies),
+        (t.params, group.params),
+    )
+    run_together(connection, [insertion(table, rows) for table, rows in tables if rows])
     for identifier, submission in group.large:
         for number, piece in enumerate(_pieces(submission)):
             insert_rows(connection, t.body, [{"message_id": identifier, "part": number, "data": piece}])

@@ -160,19 +160,19 @@ class Many:
 
     def __init__(self, columns: Columns, sqlite: str, postgresql: str) -> None:
         """Both texts have `%s` where the rows go."""
-        self._columns = columns
+        self.columns = columns
         self._opening, _, self._closing = sqlite.partition("%s")
         self._group = f"({','.join('?' * len(columns.names))})"
         self._most = min(_MAX_ROWS, _MAX_PARAMETERS // len(columns.names))
         self._texts: dict[int, str] = {}
         arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.types, 1))
-        self._postgresql = postgresql.replace("%s", f"unnest({arrays})")
+        self.postgresql = postgresql.replace("%s", f"unnest({arrays})")
 
     def run(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         if connection.dialect.name != "sqlite":
-            connection.exec_driver_sql(self._postgresql, tuple(self._columns.arrays(rows)))
+            connection.exec_driver_sql(self.postgresql, tuple(self.columns.arrays(rows)))
             return
-        bound = self._columns.bound(rows)
+        bound = self.columns.bound(rows)
         execute = connection.connection.driver_connection.execute  # type: ignore[union-attr]
         start = 0
         while start < len(bound):
@@ -210,13 +210,56 @@ def updating(table: sa.Table, columns: Sequence[sa.ColumnElement[Any]], assignme
 
 
 _inserts: dict[tuple[str, tuple[str, ...]], tuple[Many, Callable[[Any], Row]]] = {}
+#: a statement and the rows it is about
+Part = tuple[Many, Sequence[Row]]
+_together: dict[tuple[Many, ...], str] = {}
 
 
-def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that all have the same keys, of which there are two or more."""
+def insertion(table: sa.Table, rows: Sequence[dict[str, Any]]) -> Part:
+    """To insert rows that all have the same keys, of which there are two or more."""
     names = tuple(rows[0])
     known = _inserts.get((table.name, names))
     if known is None:
         known = _inserts[table.name, names] = (inserting(table, names), itemgetter(*names))
     statement, values = known
-    statement.run(connection, list(map(values, rows)))
+    return statement, list(map(values, rows))
+
+
+def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all have the same keys, of which there are two or more."""
+    statement, values = insertion(table, rows)
+    statement.run(connection, values)
+
+
+def run_together(connection: sa.Connection, parts: Sequence[Part]) -> None:
+    """Run statements about different tables, parents before children: on PostgreSQL in one journey to the server."""
+    if connection.dialect.name == "sqlite" or len(parts) < 2:
+        for statement, rows in parts:
+            statement.run(connection, rows)
+        return
+    key = tuple(statement for statement, _ in parts)
+    text = _together.get(key)
+    if text is None:
+        text = _together[key] = _one_text(key)
+    arrays = [array for statement, rows in parts for array in statement.columns.arrays(rows)]
+    connection.exec_driver_sql(text, tuple(arrays))
+
+
+def _one_text(statements: Sequence[Many]) -> str:
+    """PostgreSQL checks foreign keys when all of a statement is done, so a child may come with its parent."""
+    texts = []
+    before = 0
+    for statement in statements:
+        texts.append(_renumbered(statement.postgresql, before))
+        before += len(statement.columns.names)
+    opening = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1]))
+    last = texts[-1]
+    return (
+        f"WITH {opening}, {last.removeprefix('WITH ')}"
+        if last.startswith("WITH ")
+        else f"WITH {opening} {last}"
+    )
+
+
+def _renumbered(text: str, by: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[0][1:]) + by}", text)
