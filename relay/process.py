@@ -11,6 +11,7 @@ from pathlib import Path
 
 from relay import embedded, signing
 from relay.capacity import Space
+from relay.child import call_thread
 from relay.config import Settings, secret
 from relay.core.errors import Misconfigured
 from relay.intake import Intake
@@ -100,6 +101,7 @@ def run(
     for them itself where `metrics.port` says so.
     """
     logs.configure(settings.log, role=name)
+    call_thread(f"pb-{name}")
     gc.set_threshold(_COLLECT)
     sys.setswitchinterval(_TURN)
     counts.reset()

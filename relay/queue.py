@@ -15,6 +15,7 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from relay.child import call_thread
 from relay.core.status import Lane
 from relay.observe import facts
 
@@ -189,6 +190,7 @@ class RedisQueue:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        call_thread("wake-ups")
         sent = 0.0
         while True:
             with self._ready:

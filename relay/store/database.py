@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
+from relay.child import call_thread
 from relay.core.errors import Full, Misconfigured, Unavailable
 from relay.observe import facts
 
@@ -305,6 +306,7 @@ class _Writer:
             self._thread = None
 
     def _run(self) -> None:
+        call_thread("sqlite-write")
         while self._next():
             pass
 
