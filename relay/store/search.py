@@ -15,14 +15,12 @@ from relay.core.ids import EPOCH, MAX_ID, floor_at, made_at, new_id
 from relay.core.status import Door, State, Status
 from relay.store import messages, timeline
 from relay.store import tables as t
-from relay.store.tables.mail import FAILED
 
 #: messages looked at for one page, where no index knows which ones are wanted
 SCAN = 50_000
 #: accounts whose own indexes are asked one after another when all of them are searched
 _ACCOUNTS = 500
 
-_FAILED = frozenset({Status.UNSENT, Status.BOUNCED, Status.COMPLAINT})
 _LAST = made_at(MAX_ID) - timedelta(seconds=1)
 
 
@@ -50,7 +48,7 @@ class Search:
     def scans(self) -> bool:
         """Whether something is asked for that no index knows."""
         return (
-            (self.status is not None and self.status not in _FAILED)
+            (self.status is not None and self.status not in messages.FAILED_STATUSES)
             or self.provider is not None
             or self.door is not None
             or self.subject is not None
@@ -60,7 +58,7 @@ class Search:
     def by_account(self) -> bool:
         """Whether an index knows what is asked for, account by account."""
         return (
-            self.status in _FAILED
+            self.status in messages.FAILED_STATUSES
             or self.tag is not None
             or self.from_ is not None
             or self.error_code is not None
@@ -148,10 +146,7 @@ def _statement(wanted: Search, account_id: int | None, end: int | None) -> sa.Se
     if wanted.from_ is not None:
         statement = statement.where(m.from_address == wanted.from_.lower())
     if wanted.status is not None:
-        statement = statement.where(m.status == wanted.status)
-        if wanted.status in _FAILED:
-            # SQLite uses the index of the failed ones only where a query has its very words.
-            statement = statement.where(sa.text(FAILED))
+        statement = messages.having_status(statement, wanted.status)
     if wanted.tag is not None:
         statement = statement.where(m.tag == wanted.tag)
     if wanted.error_code is not None:
