@@ -204,10 +204,12 @@ _CLAIM_DUE = _claiming(
 _CLAIM_SUSPECT = _claiming(
     "state = 'queued' AND crashes > 0 AND due_at <= $3::timestamptz ORDER BY due_at LIMIT 1"
 )
+# A body is looked up for each mail: asked for a join, PostgreSQL reads all bodies while it does not know yet how many
+# there are.
 _CLAIMED_MAIL = Statement(
-    f"SELECT {', '.join(f'm.{name}' for name in _MAIL.names)}, b.data FROM message AS m"  # noqa: S608
-    " LEFT JOIN body AS b ON b.message_id = m.id AND b.part = 0 AND m.size <= $1::integer"
-    " WHERE m.id = ANY($2::bigint[])"
+    f"SELECT {', '.join(f'm.{name}' for name in _MAIL.names)}, CASE WHEN m.size <= $1::integer"  # noqa: S608
+    " THEN (SELECT b.data FROM body AS b WHERE b.message_id = m.id AND b.part = 0) END"
+    " FROM message AS m WHERE m.id = ANY($2::bigint[])"
 )
 _HISTORY = (
     sa.select(t.event.c.recipient_id, t.event.c.kind, t.event.c.provider, t.event.c.detail)

@@ -66,13 +66,14 @@ _WITH_MAIL = (
     f"WITH RECURSIVE one(account_id) AS ({_SOME % 1}$2::bigint"  # noqa: S608
     f" UNION ALL SELECT ({_SOME % 3}one.account_id) FROM one WHERE one.account_id IS NOT NULL)"
 )
+# A value and not EXISTS: PostgreSQL makes that a join with all that is due while it does not know how much that is.
 _DUE_OF_ONE = (
     "SELECT 1 FROM recipient WHERE state = 'queued' AND lane = $4::text"
-    " AND account_id = one.account_id AND due_at <= $5::timestamptz"
+    " AND account_id = one.account_id AND due_at <= $5::timestamptz LIMIT 1"
 )
 _WITH_DUE = Statement(
     f"{_WITH_MAIL} SELECT account_id FROM one"  # noqa: S608
-    f" WHERE account_id IS NOT NULL AND EXISTS ({_DUE_OF_ONE}) LIMIT $6::integer"
+    f" WHERE account_id IS NOT NULL AND ({_DUE_OF_ONE}) IS NOT NULL LIMIT $6::integer"
 )
 _FIRST_DUE = Statement(
     f"{_WITH_MAIL} SELECT min((SELECT min(due_at) FROM recipient WHERE state = 'queued'"  # noqa: S608

@@ -13,18 +13,26 @@ from typing import Any
 from relay.core.mime import base64_lines
 from tests.bench.loop import run
 
+#: what the sink finds a mail's number by; it has `DIGITS` digits
+MARK = b"Subject: Load "
+DIGITS = 8
+
 
 def make_mail(size: int, number: int = 0) -> bytes:
     """A mail of about `size` octets: text and HTML alternatives, as transactional mail looks."""
     head = (
-        f"From: Sender <sender@example.org>\r\nTo: rcpt@example.net\r\nSubject: Load {number}\r\n"
-        f"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <load-{number}@example.org>\r\n"
+        f"From: Sender <sender@example.org>\r\nTo: rcpt@example.net\r\n{MARK.decode()}{number:0{DIGITS}}\r\n"
+        "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n"
         "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=frontier\r\n\r\n"
         "--frontier\r\nContent-Type: text/plain\r\n\r\nHello\r\n--frontier\r\n"
         "Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     ).encode()
     filler = base64_lines(b"x" * max(0, int((size - len(head) - 20) * 0.73)))
     return head + filler + b"--frontier--\r\n"
+
+
+#: what is said, or None for the next mail, and how the replies to it begin
+Stage = tuple[bytes | None, list[bytes]]
 
 
 class Client(asyncio.Protocol):
@@ -87,7 +95,7 @@ class Client(asyncio.Protocol):
             self._started = time.perf_counter()
         self._stage += 1
         self._expect = list(expected)
-        self.transport.write(command)
+        self.transport.write(run.next_mail() if command is None else command)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._stage >= 0:
@@ -110,30 +118,43 @@ class Run:
         self._due = 0.0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._error = ""
-        mail = make_mail(options.size)
+        #: a mail up to its number, and behind it
+        opening_part, _, closing = make_mail(options.size).partition(MARK)
+        self._mail = opening_part + MARK, closing[DIGITS:] + b".\r\n"
+        self._number = 0
         envelope = (
             b"MAIL FROM:<sender@example.org>\r\n",
             b"RCPT TO:<rcpt@example.net>\r\n",
             b"DATA\r\n",
         )
         login = base64.b64encode(f"\0bench\0{options.key}".encode()) if options.key else b""
-        opening = [(b"EHLO bench.example\r\n", [b"250"])]
+        opening: list[Stage] = [(b"EHLO bench.example\r\n", [b"250"])]
         if login:
             opening.append((b"AUTH PLAIN " + login + b"\r\n", [b"235"]))
+        mails: list[Stage]
         if options.pipelined:
             mails = [(b"".join(envelope), [b"250", b"250", b"354"])]
         else:
             mails = [(envelope[0], [b"250"]), (envelope[1], [b"250"]), (envelope[2], [b"354"])]
-        mails.append((mail + b".\r\n", [b"250"]))
+        mails.append((None, [b"250"]))
         self.stages = opening + mails
         self.first_mail_stage = len(opening)
-        self.mail_size = len(mail)
-        self._request: bytes | None = None
+        self.mail_size = sum(map(len, self._mail)) + DIGITS - 3
+        self._request: tuple[bytes, bytes] | None = None
         if options.rest:
             from tests.bench.posting import request
 
             self._request = request(options.key, options.size)
         self._left -= self._open
+
+    def number(self) -> bytes:
+        """The next mail's."""
+        self._number += 1
+        return b"%0*d" % (DIGITS, self._number)
+
+    def next_mail(self) -> bytes:
+        """With the end of its data."""
+        return self.number().join(self._mail)
 
     def more(self) -> bool:
         self._left -= 1

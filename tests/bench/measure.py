@@ -81,8 +81,19 @@ class CountingSink:
         self._process.stdout.close()
 
     def count(self) -> int:
+        """Mails that have come, each as often as it came."""
+        return self.figures()["mails"]
+
+    def figures(self) -> dict[str, int]:
+        """`mails`, and how many `different` ones."""
         self._process.send_signal(signal.SIGUSR1)
-        return int(json.loads(self._read())["mails"])
+        figures: dict[str, int] = json.loads(self._read())
+        return figures
+
+    def outcome(self, accepted: int) -> dict[str, float]:
+        """What was lost of so many, and what came more than once, as columns of a result."""
+        came = self.figures()
+        return {"lost": accepted - came["different"], "doubled": came["mails"] - came["different"]}
 
     def wait(self, count: int, seconds: float) -> None:
         """Until `count` mails have arrived; raises TimeoutError."""

@@ -157,6 +157,7 @@ def _relay(options: argparse.Namespace, root: int, port: int, sink: CountingSink
     sink.wait(accepted["accepted"], 600)
     seconds = time.perf_counter() - started
     return {
+        **sink.outcome(accepted["accepted"]),
         "accepted_per_second": accepted["per_second"],
         "delivered_per_second": accepted["accepted"] / seconds,
         "p50_ms": accepted["p50_ms"],

@@ -5,18 +5,18 @@ import json
 import time
 from typing import Any
 
-from tests.bench.generator import Run
+from tests.bench.generator import DIGITS, Run
 
 _BODY_SHARE = 0.97  # of a mail's octets; the rest is what the JSON needs around it
 
 
-def request(key: str, size: int) -> bytes:
-    """A send of about `size` octets, as the contract has it."""
+def request(key: str, size: int) -> tuple[bytes, bytes]:
+    """A send of about `size` octets, as the contract has it: up to the mail's number, and behind it."""
     body = json.dumps(
         {
             "from": "sender@example.org",
             "recipient": "rcpt@example.net",
-            "subject": "Load",
+            "subject": f"Load {0:0{DIGITS}}",
             "body": "<p>" + "Hello, it is 145863. " * int(size * _BODY_SHARE / 21) + "</p>",
         }
     ).encode()
@@ -24,13 +24,14 @@ def request(key: str, size: int) -> bytes:
         "POST /v1/transactional/email/send HTTP/1.1\r\nHost: bench.example\r\n"
         f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    return head.encode() + body
+    before, mark, after = body.partition(b"Load ")
+    return head.encode() + before + mark, after[DIGITS:]
 
 
 class Poster(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, run: Run, request: bytes) -> None:
+    def __init__(self, run: Run, request: tuple[bytes, bytes]) -> None:
         self._run = run
         self._request = request
         self._buffer = b""
@@ -44,7 +45,7 @@ class Poster(asyncio.Protocol):
 
     def _say(self) -> None:
         self._started = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(self._run.number().join(self._request))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -12,6 +12,8 @@ COLUMNS = {
     "p99_ms": ("accept p99 ms", 1),
     "cpu_per_1000": ("CPU s / 1,000", 2),
     "memory_mib": ("memory MiB (PSS)", 0),
+    "lost": ("lost", 0),
+    "doubled": ("doubled", 0),
 }
 _BARS = {"accepted_per_second": "#9db4c8", "delivered_per_second": "#2f5d86"}
 _WIDTH, _LABEL, _ROW = 640, 110, 44
