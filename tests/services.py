@@ -21,6 +21,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
+
 TEMPLATE = "pillarbox_template"
 _SUPERUSER = "postgres"
 _START = 60  # seconds, on a busy machine
@@ -37,6 +39,8 @@ class Postgres:
         self._root = root
         self._users = -1
         self._made = 0
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncpg.Connection | None = None
 
     def open(self) -> None:
         """Start the server, unless another process of the run did. Raises `ServiceMissing`."""
@@ -49,6 +53,9 @@ class Postgres:
 
     def close(self) -> None:
         """Let go; the server ends when everybody has."""
+        if self._connection is not None:
+            self._loop.run_until_complete(self._connection.close())
+        self._loop.close()
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -100,16 +107,13 @@ class Postgres:
             self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _execute(self, statement: str) -> None:
-        import asyncpg
+        """On a connection that is kept: two new ones for each test would take longer than what they are for."""
+        self._loop.run_until_complete(self._run(statement))
 
-        async def once() -> None:
-            connection = await asyncpg.connect(self.url("postgres"))
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(once())
+    async def _run(self, statement: str) -> None:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self.url("postgres"))
+        await self._connection.execute(statement)
 
 
 def flush_valkey(path: Path) -> None:
