@@ -88,7 +88,6 @@ class Process:
                 self.popen.wait(10)
         self._output.close()
 
-
     def kill(self) -> None:
         if self.popen.poll() is None:
             self.signal_group(signal.SIGKILL)
