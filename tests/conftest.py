@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
 #: where the processes of one run meet; pytest-xdist's inherit it
 _RUN = "PYTEST_SERVICES_RUN"
 #: folders of whole installations, which pytest-xdist starts with, so that no long test is left over for the end
-_LONG = ("journeys", "faults", "house", "console")
+_LONG = ("tests/journeys/", "tests/faults/", "tests/house/", "tests/console/")
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.relative_to(config.rootpath / "tests").parts[0] not in _LONG)
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
 def pytest_configure(config: pytest.Config) -> None:
