@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from relay.config import PREFIX, Settings
 from relay.core.errors import Misconfigured
@@ -21,6 +22,8 @@ pytest.register_assert_rewrite("relay.testing", "tests.providers.fakery")
 
 #: where the processes of one run meet; pytest-xdist's inherit it
 _RUN = "PYTEST_SERVICES_RUN"
+#: folders of whole installations, which pytest-xdist starts with, so that no long test is left over for the end
+_LONG = ("tests/journeys/", "tests/faults/", "tests/house/", "tests/console/")
 
 
 @pytest.fixture
@@ -120,7 +123,28 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
     return make
 
 
+class _ByFile(LoadFileScheduling):
+    """Whole files to each process, in the order of collection: what a file or folder starts is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        # One browser and one installation for all of these.
+        return "tests/console" if nodeid.startswith("tests/console/") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    config.option.loadscopereorder = False
+    return _ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Hundreds of processes are started: each would compile all of the program again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not hasattr(config, "workerinput"):
         directory = services.short_directory("pb-pg-")
         directory.chmod(0o755)

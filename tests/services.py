@@ -21,9 +21,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
+
 TEMPLATE = "pillarbox_template"
 _SUPERUSER = "postgres"
 _START = 60  # seconds, on a busy machine
+_ROOM = 2 * 1024**3  # octets; a run keeps a few databases at a time, and 512 MiB of journal
 
 
 class ServiceMissing(Exception):
@@ -37,6 +40,8 @@ class Postgres:
         self._root = root
         self._users = -1
         self._made = 0
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncpg.Connection | None = None
 
     def open(self) -> None:
         """Start the server, unless another process of the run did. Raises `ServiceMissing`."""
@@ -49,6 +54,9 @@ class Postgres:
 
     def close(self) -> None:
         """Let go; the server ends when everybody has."""
+        if self._connection is not None:
+            self._loop.run_until_complete(self._connection.close())
+        self._loop.close()
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -100,16 +108,13 @@ class Postgres:
             self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _execute(self, statement: str) -> None:
-        import asyncpg
+        """On a connection that is kept: two new ones for each test would take longer than what they are for."""
+        self._loop.run_until_complete(self._run(statement))
 
-        async def once() -> None:
-            connection = await asyncpg.connect(self.url("postgres"))
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(once())
+    async def _run(self, statement: str) -> None:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self.url("postgres"))
+        await self._connection.execute(statement)
 
 
 def flush_valkey(path: Path) -> None:
@@ -171,6 +176,13 @@ def _user() -> str | None:
     raise ServiceMissing("PostgreSQL: there is no unprivileged user to run it as")
 
 
+def _place() -> Path:
+    """A directory for the server's files: in memory, where there is enough, as a database is copied for each test."""
+    memory = Path("/dev/shm")  # noqa: S108
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    return Path(tempfile.mkdtemp(prefix="pb-pg-", dir=memory)) if roomy else short_directory("pb-pg-")
+
+
 def guard(root: Path) -> None:
     """The guardian: make and run a server, and end it when nobody holds the users' lock any more."""
     from relay.child import die_with_parent
@@ -178,7 +190,7 @@ def guard(root: Path) -> None:
     user = _user()
     bin_dir = _programs(root, user)
     data = root / "data"
-    data.mkdir(mode=0o700)
+    data.symlink_to(_place())
     if user is not None:
         shutil.chown(data, user)
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
@@ -195,6 +207,7 @@ def guard(root: Path) -> None:
         "unix_socket_directories": data,
         "fsync": "off",
         "full_page_writes": "off",
+        "max_wal_size": "512MB",
         "max_connections": 200,
         "shared_buffers": "32MB",
         "autovacuum_naptime": "1h",
@@ -230,8 +243,8 @@ def _end(server: subprocess.Popen[bytes], root: Path) -> None:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-    shutil.rmtree(root / "data", ignore_errors=True)
-    for name in ("ready", "serving"):
+    shutil.rmtree((root / "data").resolve(), ignore_errors=True)
+    for name in ("data", "ready", "serving"):
         (root / name).unlink(missing_ok=True)
 
 

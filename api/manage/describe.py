@@ -1,5 +1,6 @@
 """Models as OpenAPI wants them: without definitions elsewhere, and as query parameters."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,8 @@ from pydantic import BaseModel
 
 def inlined(model: type[BaseModel], known: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The JSON schema of a model with every reference replaced by what it refers to, or by what is `known` of it."""
-    schema = model.model_json_schema(by_alias=True)
-    definitions = {**schema.pop("$defs", {}), **(known or {})}
+    schema = _schema(model)
+    definitions = {**schema.get("$defs", {}), **(known or {})}
 
     def replaced(node: Any) -> Any:
         if isinstance(node, dict):
@@ -21,8 +22,14 @@ def inlined(model: type[BaseModel], known: Mapping[str, dict[str, Any]] | None =
             return [replaced(item) for item in node]
         return node
 
-    found: dict[str, Any] = replaced(schema)
+    found: dict[str, Any] = replaced({key: value for key, value in schema.items() if key != "$defs"})
     return found
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """As pydantic has it, and to be left so: many calls ask for the same models."""
+    return model.model_json_schema(by_alias=True)
 
 
 def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:

@@ -18,6 +18,10 @@ class Problem(BaseModel):
     message: Annotated[str, Field(examples=['"recipient" is required'])]
 
 
+#: the body of an answer that is one, by its name in the description
+PROBLEM = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+
+
 class Params(BaseModel):
     """What the client gave."""
 

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
+from starlette.types import ASGIApp, Message
 
 from api.main import build
 from relay.config import Settings
@@ -25,6 +26,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 EMAILS = "/v1/transactional/email"
+
+
+class Life:
+    """What a server tells an application of its beginning and its end, so that it closes what it has opened."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._told: asyncio.Queue[Message] = asyncio.Queue()
+        self._answers: asyncio.Queue[Message] = asyncio.Queue()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        self.task = asyncio.create_task(app(scope, self._told.get, self._answers.put))
+
+    @classmethod
+    async def begin(cls, app: ASGIApp) -> "Life":
+        life = cls(app)
+        await life._tell("startup")
+        return life
+
+    async def end(self) -> None:
+        await self._tell("shutdown")
+        await self.task
+
+    async def _tell(self, what: str) -> None:
+        await self._told.put({"type": f"lifespan.{what}"})
+        answer = await asyncio.wait_for(self._answers.get(), 30)
+        assert answer == {"type": f"lifespan.{what}.complete"}
 
 
 class Door:
@@ -43,12 +69,14 @@ class Door:
         self.context = Context(
             self.settings, self.database, cast("Any", None), cast("Any", NoQueue()), self.stop, lambda: None
         )
-        transport = httpx2.ASGITransport(app=build(self.context), raise_app_exceptions=True)
+        app = build(self.context)
+        self._life = self._runner.run(Life.begin(app))
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=True)
         self._client = httpx2.AsyncClient(transport=transport, base_url="http://door.example")
 
     def reopen(self, settings: Settings) -> None:
         """Another process on the same record, with these settings."""
-        self._runner.run(self._client.aclose())
+        self._runner.run(self._shut())
         self.settings = settings
         self._open()
 
@@ -57,13 +85,17 @@ class Door:
 
     def close(self) -> None:
         self._runner.run(self._finish())
-        self._runner.run(self._client.aclose())
+        self._runner.run(self._shut())
         self._runner.run(self.database.close())
         self._runner.close()
 
+    async def _shut(self) -> None:
+        await self._client.aclose()
+        await self._life.end()
+
     async def _finish(self) -> None:
         """Let the door's own tasks end, such as a note of when keys were used, as its process would."""
-        others = asyncio.all_tasks() - {asyncio.current_task()}
+        others = asyncio.all_tasks() - {asyncio.current_task(), self._life.task}
         if others:
             await asyncio.wait(others, timeout=10)
 

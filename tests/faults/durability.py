@@ -20,10 +20,11 @@ _SYNCED = re.compile(r"(?:fsync|fdatasync)\(.*\) += 0|<\.\.\. (?:fsync|fdatasync
 
 
 def postgres_processes(campaign: Campaign) -> list[int]:
+    """The server, as a door that connects anew is served by a process yet to be, and those there are."""
     assert campaign.postgres is not None
     parent = str(campaign.postgres.pid)
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", parent], capture_output=True, text=True).stdout
-    return [int(pid) for pid in found.split()]
+    return [int(parent), *map(int, found.split())]
 
 
 def traced(campaign: Campaign, role: str, mails: int) -> list[str]:

@@ -229,6 +229,10 @@ async def queued(play, identifier: int, count: int) -> bool:
     return (await play.get(identifier))["queued"] >= count
 
 
+async def fed(play, identifier: int) -> bool:
+    return bool((await play.get(identifier))["fed"])
+
+
 async def wake_and_see(play, identifier: int, count: int) -> bool:
     play.scene.engine.wake("bulk", [])
     counts = await play.database.read(batches.counts, identifier)
@@ -284,6 +288,8 @@ def test_a_list_that_bounces_halts_by_itself_and_its_owner_resumes_it(database_u
             await watch(context)
             assert (await play.get(identifier))["state"] == BatchState.SENDING
             await play.scene.until(lambda: wake_and_see(play, identifier, 189))
+            # The worker sees that no row is left only when it looks for more.
+            await play.scene.until(lambda: fed(play, identifier))
             await play.batcher.stop(worker)
             await watch(context)
             assert (await play.get(identifier))["state"] == BatchState.DONE

@@ -111,6 +111,7 @@ async def test_one_accounts_flood_leaves_another_its_share(database_url: str) ->
         assert scene.taken("out").index("single@x.example") < 1500
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_mail_goes_by_the_provider_an_operator_names(database_url: str) -> None:
     async with playing(database_url, use="failover(a, b)") as scene:
         extra = Memory("c", {})
@@ -150,6 +151,7 @@ async def act(scene: Scene, action: Action, **order) -> int:
     return done.changed
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_held_mail_is_not_sent_until_it_is_released(database_url: str) -> None:
     async with playing(database_url) as scene:
 
@@ -172,6 +174,7 @@ async def test_held_mail_is_not_sent_until_it_is_released(database_url: str) -> 
         await scene.until(lambda: scene.settled(ids))
 
 
+@pytest.mark.usefixtures("quick_looks")
 async def test_what_may_have_gone_is_left_to_a_human_by_provider(database_url: str) -> None:
     limits = {"a": {"ambiguous": "at_most_once"}}
     async with playing(database_url, use="failover(a, b)", routing={"limits": limits}) as scene:

@@ -6,11 +6,15 @@ import pytest
 
 from relay.core.clock import now
 from relay.core.ids import floor_at
-from relay.core.timing import QUIET, QuietHours
+from relay.core.timing import EXPIRES_AT, QUIET, QuietHours
 from relay.store import messages
+from relay.store import tables as t
 from tests.workers.scene import playing
 
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
 
 
 async def shown(scene, identifier):
@@ -24,6 +28,19 @@ async def ended(scene, identifier):
 
 async def tried(scene, identifier):
     return "deferred" in await scene.kinds(identifier) or "ambiguous" in await scene.kinds(identifier)
+
+
+async def expire(scene, identifier):
+    """Let the end of a mail that waits be over, and with it the time at which it is looked at again."""
+    past = now() - SECOND
+
+    def write(connection):
+        mail, waits = t.message.c, t.recipient.c
+        options = {EXPIRES_AT: past.isoformat()}
+        connection.execute(t.message.update().where(mail.id == identifier).values(options=options))
+        connection.execute(t.recipient.update().where(waits.message_id == identifier).values(due_at=past))
+
+    await scene.database.write(write)
 
 
 @pytest.mark.anyio
@@ -47,12 +64,13 @@ async def test_tries_end_when_it_expires_and_not_later(database_url):
     """The schedule would wait an hour for the second try."""
     async with playing(database_url, retry={"delays": (3600,), "jitter": 0}) as scene:
         scene.provider.answer("busy@x.example", "retry", "accepted")
-        ends = now() + 6 * SECOND
+        ends = now() + HOUR / 2
         mail = await scene.store("busy@x.example", expires_at=ends)
         scene.wake()
         await scene.until(lambda: tried(scene, mail.id))
         (row,) = await scene.database.read(messages.recipients, mail.id)
         assert row["due_at"] == ends
+        await expire(scene, mail.id)
         await scene.until(lambda: ended(scene, mail.id))
         assert await scene.states(mail.id) == [("cancelled", "UNSENT", 1)]
         assert await scene.kinds(mail.id) == ["deferred", "expired"]
@@ -63,8 +81,10 @@ async def test_tries_end_when_it_expires_and_not_later(database_url):
 async def test_what_may_have_gone_out_is_left_to_a_human_when_it_expires(database_url):
     async with playing(database_url, retry={"delays": (3600,), "jitter": 0}) as scene:
         scene.provider.answer("who@x.example", "ambiguous")
-        mail = await scene.store("who@x.example", expires_at=now() + 6 * SECOND)
+        mail = await scene.store("who@x.example", expires_at=now() + HOUR / 2)
         scene.wake()
+        await scene.until(lambda: tried(scene, mail.id))
+        await expire(scene, mail.id)
         await scene.until(lambda: ended(scene, mail.id))
         assert (await scene.states(mail.id))[0][:2] == ("parked", "ACCEPTED")
         assert await scene.kinds(mail.id) == ["ambiguous", "parked"]

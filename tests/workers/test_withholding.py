@@ -6,6 +6,8 @@ from relay.store import messages, suppressions
 from relay.store.withholding import ERROR_CODE
 from tests.workers.scene import playing
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 
 async def suppress(scene, address, **entry):
     await scene.database.write(suppressions.add, scene.account, address, source="test", **entry)
