@@ -235,7 +235,7 @@ def _message(
     return {
         **_summary(row),
         "recipients": [_recipient(one) for one in recipients],
-        "events": [*_acceptance(row), *(_event(one, addresses) for one in events)],
+        "events": [acceptance(row), *(event_line(one, addresses.get(one["recipient_id"])) for one in events)],
     }
 
 
@@ -293,25 +293,24 @@ def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _acceptance(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def acceptance(row: Mapping[str, Any]) -> dict[str, Any]:
     """How every timeline begins. It is in the message itself, so no row is written for it."""
     kind = EventKind.ACCEPTED if row["accepted_at"] is not None else EventKind.REFUSED
     options = row["options"] or {}
-    return [
-        _line(
-            kind,
-            row["accepted_at"] or row["created_at"],
-            reply=row["error_code"] if kind is EventKind.REFUSED else None,
-            detail={name: options[name] for name in ("tracked", "untracked") if name in options} or None,
-        )
-    ]
+    return _line(
+        kind,
+        row["accepted_at"] or row["created_at"],
+        reply=row["error_code"] if kind is EventKind.REFUSED else None,
+        detail={name: options[name] for name in ("tracked", "untracked") if name in options} or None,
+    )
 
 
-def _event(one: Mapping[str, Any], addresses: Mapping[int, str]) -> dict[str, Any]:
+def event_line(one: Mapping[str, Any], address: str | None) -> dict[str, Any]:
+    """A row of `event` about the recipient with this address as a line of a timeline."""
     return _line(
         one["kind"],
         one["at"],
-        recipient=addresses.get(one["recipient_id"]),
+        recipient=address,
         provider=one["provider"],
         attempt=one["attempt"],
         reply=one["reply"],
