@@ -84,10 +84,10 @@ def test_a_secret_is_rotated_by_naming_the_one_before_it(site: Site) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"secret": "env:NOWHERE_TO_BE_FOUND"}, "security.secret: the environment variable NOWHERE_TO_BE_FOUND is not"),
+        ({"secret": "env:NOWHERE_TO_BE_FOUND"}, "security.secret: the environment variable NOWHERE_TO_BE_FOUND"),
         ({"secret": "file:/nowhere/at/all"}, "security.secret: /nowhere/at/all cannot be read"),
         ({"secret": "short"}, "security.secret: has fewer than 24 characters"),
-        ({"secret": NEW, "previous_secrets": ["env:GONE"]}, "security.previous_secrets.0: the environment variable GONE"),
+        ({"secret": NEW, "previous_secrets": ["env:GONE"]}, "security.previous_secrets.0: the environment variable"),
         ({"previous_secrets": [OLD]}, "security.previous_secrets needs security.secret"),
     ],
 )  # fmt: skip
