@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.answers import Answer
 from api.manage import raw, whose
 from api.manage.again import Again, Resending
-from api.manage.asking import Line, Moment, Page, identifier, query
+from api.manage.asking import Line, Moment, Page, identifier, part, query
 from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
 from api.manage.sending import Batch, Sending
@@ -79,13 +79,7 @@ class Wanted(Page):
     subject: Annotated[
         Line | None, Field(min_length=1, max_length=200, description="Words in the subject, in any case.")
     ] = None
-    account_id: Annotated[
-        str | None,
-        Field(
-            pattern=r"^([0-9]{1,19}|all)$",
-            description="Another account's, or those of `all`; needs an admin key.",
-        ),
-    ] = None
+    account_id: whose.OneOrAll = None
 
     def search(self) -> Search:
         return Search(
@@ -122,13 +116,7 @@ class Messages:
         found = await self._database.read(
             search.search, whose.accounts(identity, asked.account_id), asked.search()
         )
-        return Answer(
-            {
-                "has_more": found.next is not None,
-                "next_cursor": str(found.next) if found.next is not None else None,
-                "data": [_summary(row) for row in found.rows],
-            }
-        )
+        return Answer(part(found.next, [_summary(row) for row in found.rows]))
 
     async def source(self, request: Request) -> Response:
         """The mail itself, as it is or was handed to the provider."""

@@ -96,10 +96,7 @@ class Whose(Page):
 
 
 class Listed(Page):
-    account_id: Annotated[
-        str | None,
-        Field(pattern=r"^([0-9]{1,19}|all)$", description="Another account's, or `all`; needs an admin key."),
-    ] = None
+    account_id: whose.OneOrAll = None
 
 
 class Notices(Whose):

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from api.answers import Answer
 from api.manage import whose
-from api.manage.asking import Moment, Page, query
+from api.manage.asking import Moment, Page, part, query
 from api.manage.routes import add
 from api.messages import acceptance, event_line
 from api.services import Services
@@ -34,13 +34,7 @@ class Wanted(Page):
     )
     recorded_from: Moment | None = None
     recorded_before: Moment | None = None
-    account_id: Annotated[
-        str | None,
-        Field(
-            pattern=r"^([0-9]{1,19}|all)$",
-            description="Another account's, or those of `all`; needs an admin key.",
-        ),
-    ] = None
+    account_id: whose.OneOrAll = None
 
     def asked(self) -> Asked:
         return Asked(
@@ -67,13 +61,7 @@ class Events:
         found = await self._database.read(
             happenings.page, whose.accounts(identity, wanted.account_id), wanted.asked()
         )
-        return Answer(
-            {
-                "has_more": found.next is not None,
-                "next_cursor": str(found.next) if found.next is not None else None,
-                "data": [_shown(one) for one in found.happenings],
-            }
-        )
+        return Answer(part(found.next, [_shown(one) for one in found.happenings]))
 
 
 def router(services: Services) -> APIRouter:
