@@ -1,5 +1,6 @@
 """The secrets of endpoints are encrypted by a key that the operator keeps outside of the database."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,12 @@ class Site:
         with engine.connect() as connection:
             (row,) = endpoints.sealed(connection)
             return row, secrets.ensure(connection)
+
+    def doctor(self) -> str:
+        """What the doctor thinks of it."""
+        found = json.loads(self.here.run("doctor", "--offline", "--json").stdout)
+        (level,) = (one["level"] for one in found if one["subject"] == "webhooks' secrets")
+        return str(level)
 
     def opens(self, *known: bytes) -> bool:
         row, _ = self.stored()
@@ -70,12 +77,15 @@ def test_a_secret_is_rotated_by_naming_the_one_before_it(site: Site) -> None:
     site.secure(secret=OLD)
     run("accounts", "create", "default")
     run("webhooks", "create", "https://93.184.216.34/hook")
+    assert site.doctor() == "ok"
     site.secure(secret=NEW)
+    assert site.doctor() == "fail"
     refused = run("webhooks", "reseal")
     assert refused.returncode == 1
     assert "security.previous_secrets" in refused.stderr
     assert site.opens(OLD.encode())
     site.secure(secret=NEW, previous_secrets=[OLD])
+    assert site.doctor() == "warn"
     assert "1 endpoints' secrets are encrypted anew" in run("webhooks", "reseal").stdout
     assert site.opens(NEW.encode())
     assert not site.opens(OLD.encode())
