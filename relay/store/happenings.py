@@ -141,11 +141,13 @@ def _walk(connection: sa.Connection, account_id: int | None, asked: Asked) -> tu
     """One more than a page's worth of ids, and the last that was looked at; None when that is all there are."""
     e, m, r = t.event.c, t.message.c, t.recipient.c
     addresses = None if asked.recipient is None else spellings(asked.recipient)
+    filters = account_id is not None or asked.kind is not None or addresses is not None
+    size = _STEP if filters else asked.limit + 1
     found: list[int] = []
     bounds = _between(e.id, asked)
     for _ in range(SCAN // _STEP):
         step = sa.select(e.id, e.kind, e.message_id, e.recipient_id).where(*bounds)
-        step = step.order_by(_in_order(e.id, asked)).limit(_STEP)
+        step = step.order_by(_in_order(e.id, asked)).limit(size)
         seen = step.subquery()
         joined = sa.join(seen, t.message, m.id == seen.c.message_id).outerjoin(
             t.recipient, r.id == seen.c.recipient_id
@@ -159,7 +161,7 @@ def _walk(connection: sa.Connection, account_id: int | None, asked: Asked) -> tu
             and (asked.kind is None or row.kind == asked.kind)
             and (addresses is None or row.address in addresses)
         ]
-        if len(rows) < _STEP:
+        if len(rows) < size:
             return found, None
         if len(found) > asked.limit:
             break
