@@ -135,16 +135,17 @@ def test_read_mail_may_be_moved(server, box):
     assert server.held("Gelesen &APw-ber") == 1
 
 
-@pytest.mark.parametrize("done", ["delete", "move"])
+@pytest.mark.parametrize("done", [{}, {"done": "move", "move_to": "Read"}])
 def test_what_somebody_else_marked_as_deleted_is_not_expunged(server, box, done):
     server.drop(FOREIGN, bounce())
     with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=10) as client:
         client.login(dovecot.USER, dovecot.PASSWORD)
         client.create("Read")
         client.select()
-        client.store("1", "+FLAGS.SILENT", r"(\Deleted)")
+        (found,) = client.search(None, "SUBJECT", "hello")[1]
+        client.store(found.decode(), "+FLAGS.SILENT", r"(\Deleted)")
 
-    assert look(box(done=done, move_to="Read")) == [bounce()]
+    assert look(box(**done)) == [bounce()]
     assert server.held() == 1
 
 
