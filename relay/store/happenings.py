@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from relay.core.event import EventKind
 from relay.core.status import Status
+from relay.store import messages
 from relay.store import tables as t
 from relay.store.search import first_at, spellings
-from relay.store.tables.mail import FAILED
 
 #: events looked at for one page, where they are walked
 SCAN = 50_000
@@ -194,8 +194,7 @@ def _of_doors(
     if asked.kind == EventKind.ACCEPTED:
         statement = statement.where(m.accepted_at.is_not(None))
     elif asked.kind == EventKind.REFUSED:
-        # In the words of the index of the failed ones, or SQLite does not use it.
-        statement = statement.where(m.accepted_at.is_(None), m.status == Status.UNSENT, sa.text(FAILED))
+        statement = messages.having_status(statement.where(m.accepted_at.is_(None)), Status.UNSENT)
     found = connection.execute(statement.order_by(_in_order(m.id, asked)).limit(asked.limit + 1))
     return list(found.scalars())
 
@@ -203,14 +202,14 @@ def _of_doors(
 def _told(connection: sa.Connection, ids: Sequence[int]) -> list[Happening]:
     events = _by_id(connection, t.event, ids)
     others = [one for one in ids if one not in events]
-    messages = _by_id(connection, t.message, [*others, *(one["message_id"] for one in events.values())])
+    mails = _by_id(connection, t.message, [*others, *(one["message_id"] for one in events.values())])
     about = [one["recipient_id"] for one in events.values() if one["recipient_id"] is not None]
     recipients = _by_id(connection, t.recipient, about)
     told = []
     for one in ids:
         event = events.get(one)
         recipient = recipients.get(event["recipient_id"]) if event else None
-        message = messages[event["message_id"] if event else one]
+        message = mails[event["message_id"] if event else one]
         told.append(Happening(one, message, event, recipient["address"] if recipient else None))
     return told
 
