@@ -17,7 +17,7 @@ from api.console import app as console
 from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import audit, batches, endpoints, erasures, overview, schedule, statistics, templates
+from api.manage import audit, batches, endpoints, erasures, events, overview, schedule, statistics, templates
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -83,6 +83,7 @@ def build(context: Context) -> ASGIApp:
     calls = nomsa.Calls(services)
     app.include_router(nomsa.router(calls))
     app.include_router(messages.router(services))
+    app.include_router(events.router(services))
     app.include_router(manage.router(services))
     app.include_router(endpoints.router(services))
     app.include_router(templates.router(services))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.answers import Answer
 from api.manage import raw, whose
 from api.manage.again import Again, Resending
-from api.manage.asking import Line, Moment, Page, identifier, query
+from api.manage.asking import Line, Moment, Page, identifier, part, query
 from api.manage.letters import NewMessage, described_files, described_parts
 from api.manage.routes import add
 from api.manage.sending import Batch, Sending
@@ -79,13 +79,7 @@ class Wanted(Page):
     subject: Annotated[
         Line | None, Field(min_length=1, max_length=200, description="Words in the subject, in any case.")
     ] = None
-    account_id: Annotated[
-        str | None,
-        Field(
-            pattern=r"^([0-9]{1,19}|all)$",
-            description="Another account's, or those of `all`; needs an admin key.",
-        ),
-    ] = None
+    account_id: whose.OneOrAll = None
 
     def search(self) -> Search:
         return Search(
@@ -122,13 +116,7 @@ class Messages:
         found = await self._database.read(
             search.search, whose.accounts(identity, asked.account_id), asked.search()
         )
-        return Answer(
-            {
-                "has_more": found.next is not None,
-                "next_cursor": str(found.next) if found.next is not None else None,
-                "data": [_summary(row) for row in found.rows],
-            }
-        )
+        return Answer(part(found.next, [_summary(row) for row in found.rows]))
 
     async def source(self, request: Request) -> Response:
         """The mail itself, as it is or was handed to the provider."""
@@ -235,7 +223,7 @@ def _message(
     return {
         **_summary(row),
         "recipients": [_recipient(one) for one in recipients],
-        "events": [*_acceptance(row), *(_event(one, addresses) for one in events)],
+        "events": [acceptance(row), *(event_line(one, addresses.get(one["recipient_id"])) for one in events)],
     }
 
 
@@ -293,25 +281,24 @@ def _recipient(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _acceptance(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def acceptance(row: Mapping[str, Any]) -> dict[str, Any]:
     """How every timeline begins. It is in the message itself, so no row is written for it."""
     kind = EventKind.ACCEPTED if row["accepted_at"] is not None else EventKind.REFUSED
     options = row["options"] or {}
-    return [
-        _line(
-            kind,
-            row["accepted_at"] or row["created_at"],
-            reply=row["error_code"] if kind is EventKind.REFUSED else None,
-            detail={name: options[name] for name in ("tracked", "untracked") if name in options} or None,
-        )
-    ]
+    return _line(
+        kind,
+        row["accepted_at"] or row["created_at"],
+        reply=row["error_code"] if kind is EventKind.REFUSED else None,
+        detail={name: options[name] for name in ("tracked", "untracked") if name in options} or None,
+    )
 
 
-def _event(one: Mapping[str, Any], addresses: Mapping[int, str]) -> dict[str, Any]:
+def event_line(one: Mapping[str, Any], address: str | None) -> dict[str, Any]:
+    """A row of `event` about the recipient with this address as a line of a timeline."""
     return _line(
         one["kind"],
         one["at"],
-        recipient=addresses.get(one["recipient_id"]),
+        recipient=address,
         provider=one["provider"],
         attempt=one["attempt"],
         reply=one["reply"],

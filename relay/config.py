@@ -44,6 +44,7 @@ from relay.sections import (
     QueueSettings,
     RetentionSettings,
     RoutesSettings,
+    SecuritySettings,
     SmtpSettings,
     TraceSettings,
     TrackingSettings,
@@ -51,6 +52,8 @@ from relay.sections import (
 
 PREFIX = "PILLARBOX_"
 DEFAULT_FILE = "pillarbox.toml"
+#: characters of a secret that keys are derived from
+_MIN_SECRET = 24
 
 
 class Settings(BaseSettings):
@@ -81,6 +84,7 @@ class Settings(BaseSettings):
     dkim: tuple[DkimSettings, ...] = ()
     #: encrypts the DKIM keys of the database; as `env:NAME` or `file:/path`
     dkim_passphrase: SecretStr = SecretStr("")
+    security: SecuritySettings = SecuritySettings()
     #: how the world reaches the REST door, for links in mail and for vendors' webhooks: `https://mail.example.org`
     public_url: str = ""
     ingest: IngestSettings = IngestSettings()
@@ -228,6 +232,30 @@ def secret(reference: str) -> str:
         except OSError as error:
             raise Misconfigured(f"{where} cannot be read: {error.strerror}") from None
     return reference
+
+
+def sealing_secrets(settings: Settings) -> list[bytes]:
+    """What secrets in the database are encrypted with from outside of it: the one in force, then those before it.
+
+    Raises `Misconfigured` for what cannot be looked up or could be guessed.
+    """
+    security = settings.security
+    if security.previous_secrets and not security.secret.get_secret_value():
+        raise Misconfigured("security.previous_secrets needs security.secret, which takes their place")
+    named = [("security.secret", security.secret)] if security.secret.get_secret_value() else []
+    named += [(f"security.previous_secrets.{n}", one) for n, one in enumerate(security.previous_secrets)]
+    found = []
+    for name, written in named:
+        try:
+            value = secret(written.get_secret_value())
+        except Misconfigured as error:
+            raise Misconfigured(f"{name}: {error}") from None
+        if len(value) < _MIN_SECRET:
+            raise Misconfigured(
+                f"{name}: has fewer than {_MIN_SECRET} characters; make one with `openssl rand -base64 32`"
+            )
+        found.append(value.encode())
+    return found
 
 
 def resolve(options: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from typing import Any, Protocol, cast
 
 from relay import config
@@ -56,7 +55,7 @@ class Looker(Protocol):
     """A mailbox that can be looked into, in a thread."""
 
     def look(self, take: Take) -> int:
-        """Give every new mail to `take`; returns how many it took. Raises one of `_ERRORS`."""
+        """Give every new mail to `take`; returns how many it took. Raises what the libraries do."""
         ...
 
     def abort(self) -> None:
@@ -72,12 +71,17 @@ class ImapMailbox:
         self._settings = settings
         self._size = size
         self._client: imaplib.IMAP4 | None = None
+        self._can: frozenset[str] = frozenset()
 
     def look(self, take: Take) -> int:
         settings = self._settings
         self._client = client = self._connect()
         try:
             client.login(settings.user, config.secret(settings.password.get_secret_value()))
+            # What a server can is often more once it knows who asks, and the library remembers what it said before.
+            self._can = frozenset(
+                b" ".join(_answered(client.capability())).decode("ascii", "replace").upper().split()
+            )
             _answered(client.select(_quoted(settings.folder)))
             return self._read(client, take)
         finally:
@@ -97,7 +101,7 @@ class ImapMailbox:
                 self._done(client, uid.decode())
             else:
                 _answered(client.uid("STORE", uid.decode(), "+FLAGS.SILENT", r"(\Seen)"))
-        if taken and self._settings.done != "mark" and "UIDPLUS" not in client.capabilities:
+        if taken and self._settings.done != "mark" and "UIDPLUS" not in self._can:
             client.expunge()
         return taken
 
@@ -111,12 +115,12 @@ class ImapMailbox:
             _answered(client.uid("STORE", uid, "+FLAGS.SILENT", r"(\Seen)"))
             return
         if settings.done == "move":
-            if "MOVE" in client.capabilities:
+            if "MOVE" in self._can:
                 _answered(client.uid("MOVE", uid, _quoted(settings.move_to)))
                 return
             _answered(client.uid("COPY", uid, _quoted(settings.move_to)))
         _answered(client.uid("STORE", uid, "+FLAGS.SILENT", r"(\Deleted)"))
-        if "UIDPLUS" in client.capabilities:
+        if "UIDPLUS" in self._can:
             # Only this one: somebody else's deleted mail is theirs to expunge.
             _answered(client.uid("EXPUNGE", uid))
 
@@ -269,7 +273,7 @@ class _Round:
     def failed(self, moment: float, error: BaseException) -> None:
         self._pause = min(self._pause * 2, max(_LONGEST_PAUSE, self.settings.interval))
         self.due = moment + self._pause
-        facts.mailbox_failed(self.settings.name, str(error), self._pause)
+        facts.mailbox_failed(self.settings.name, str(error) or type(error).__name__, self._pause)
 
 
 class Mailboxes:
@@ -318,7 +322,8 @@ class Mailboxes:
     async def _look_into(self, one: _Round) -> None:
         try:
             taken = await asyncio.to_thread(one.looker.look, lambda raw: self._take(one, raw))
-        except (*_ERRORS, Unavailable, CancelledError) as error:
+        except Exception as error:
+            # Servers can say what the libraries did not reckon with; that is no reason to ask them without a pause.
             one.failed(self._loop.time(), error)
             return
         one.went(self._loop.time())

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
-from relay.config import Settings
+from relay.config import Settings, sealing_secrets
 from relay.core.clock import now
+from relay.notices.secrets import open_safe
 from relay.notices.sender import Sender
 from relay.process import Context
 from relay.store import notices
@@ -20,7 +22,9 @@ _pruned = 0.0
 async def sending(context: Context, settings: Settings) -> AsyncIterator[None]:
     """Send for as long as the block runs; at its end what is in hand is finished."""
     stop = asyncio.Event()
-    sender = Sender(context.database, settings.webhooks, context.secret)
+    # Looked up here, so that a worker which cannot sign does not start.
+    safe = partial(open_safe, sealing_secrets(settings), context.database)
+    sender = Sender(context.database, settings.webhooks, safe)
     task = asyncio.create_task(sender.run(stop))
     try:
         yield

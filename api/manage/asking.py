@@ -167,9 +167,13 @@ def page(
 ) -> dict[str, Any]:
     """One page of up to `limit` rows; one row more says that there are more."""
     shown = rows[:limit]
-    more = len(rows) > limit
+    return part(shown[-1]["id"] if len(rows) > limit else None, [show(row) for row in shown])
+
+
+def part(after: int | None, data: list[dict[str, Any]]) -> dict[str, Any]:
+    """A part of a list; `after` is the id that the next one begins after, None at the end."""
     return {
-        "has_more": more,
-        "next_cursor": str(shown[-1]["id"]) if more else None,
-        "data": [show(row) for row in shown],
+        "has_more": after is not None,
+        "next_cursor": str(after) if after is not None else None,
+        "data": data,
     }

@@ -1,6 +1,7 @@
 """/v1/webhook-endpoints: where customers are told what becomes of their mail, and what they were told."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -17,14 +18,16 @@ from api.manage.routes import add
 from api.manage.senders import AccountId
 from api.services import Services
 from api.thin import ThinRoute
+from relay.config import sealing_secrets
 from relay.core.clock import wire_time
 from relay.core.errors import Refused
 from relay.core.identity import Identity
 from relay.core.ids import MAX_ID, made_at
 from relay.core.notice import KINDS, EndpointState, NoticeState
 from relay.notices.endpoints import Endpoints
+from relay.notices.secrets import open_safe
 from relay.notices.sender import name_of
-from relay.store import accounts, endpoints, notices, secrets
+from relay.store import accounts, endpoints, notices
 
 _URL_PATTERN = r"^https://[A-Za-z0-9]{1,20}(\.[A-Za-z0-9]{1,20}){0,2}\.[A-Za-z]{2,8}([/?][!-\"$-~]{0,1900})?$"
 _Words = Annotated[Line, Field(min_length=1, max_length=255)]
@@ -93,10 +96,7 @@ class Whose(Page):
 
 
 class Listed(Page):
-    account_id: Annotated[
-        str | None,
-        Field(pattern=r"^([0-9]{1,19}|all)$", description="Another account's, or `all`; needs an admin key."),
-    ] = None
+    account_id: whose.OneOrAll = None
 
 
 class Notices(Whose):
@@ -114,7 +114,9 @@ class EndpointCalls:
         database = services.database
         self._database = database
         self._gate = services.gate
-        self._endpoints = Endpoints(database, services.installation.webhooks, lambda: secrets.load(database))
+        installation = services.installation
+        safe = partial(open_safe, sealing_secrets(installation), database)
+        self._endpoints = Endpoints(database, installation.webhooks, safe)
 
     async def create(self, request: Request) -> Answer:
         """What happens from a second later on is told. The secret verifies that it was us."""

@@ -1,10 +1,23 @@
 """Whose things a call is about: the key's own account's, or with an admin key any account's."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from relay.core.errors import NotAllowed
 from relay.core.identity import Identity
 from relay.core.ids import MAX_ID
 
 ID = r"^[0-9]{1,19}$"
+
+#: in the query of a list
+OneOrAll = Annotated[
+    str | None,
+    Field(
+        pattern=r"^([0-9]{1,19}|all)$",
+        description="Another account's, or those of `all`; needs an admin key.",
+    ),
+]
 
 
 def account(identity: Identity, wanted: str | None) -> int:

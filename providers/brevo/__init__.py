@@ -21,7 +21,8 @@ class Brevo(Reporting, PartsProvider):
     """Options: `api_key`, `sandbox` (false: mails are checked and dropped by Brevo), `webhook_user` and
     `webhook_password` (what its events come with), and those of every API.
 
-    Recipients can see our token, in the header `X-Mailin-custom`: Brevo returns nothing else in its events.
+    Brevo knows a repeat within 30 minutes by our key. Recipients can see our token, in the header `X-Mailin-custom`:
+    Brevo returns nothing else in its events.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -32,6 +33,7 @@ class Brevo(Reporting, PartsProvider):
         max_bytes=20_000_000,
         envelope_sender=False,
         keeps_message_id=False,
+        idempotent=True,
         inline=False,
         text_only=False,
         many_reply_to=False,

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import uuid
 from typing import Any
 
 from providers.api import ascii_domain
@@ -10,6 +11,8 @@ from relay.core.address import Mailbox
 from relay.core.parts import Parts, Unsayable
 from relay.core.provider import Outgoing
 
+#: makes our keys differ from everybody else's
+_NAMESPACE = uuid.UUID("0b5f4f1e-5a0c-5d52-9d0f-6c1f9f4a7e35")
 # https://help.brevo.com/hc/en-us/articles/360000991960
 _ENDINGS = re.compile(
     r"\.(?:xlsx?|xlsm|ods|doc[xm]?|csv|pdf|txt|gif|jpe?g|png|tiff?|rtf|bmp|cgm|css|s?html|htm|zip|xml|pptx?|tar|ez"
@@ -31,7 +34,9 @@ def allowed(parts: Parts) -> None:
 def message(mail: Outgoing, parts: Parts, *, sandbox: bool) -> dict[str, Any]:
     """One recipient. Raises `Unsayable`."""
     recipient = mail.recipients[0].address
-    headers = {**parts.header_map(), "X-Mailin-custom": mail.token, "idempotencyKey": mail.idempotency_key}
+    # Brevo wants a UUID for it.
+    key = str(uuid.uuid5(_NAMESPACE, mail.idempotency_key))
+    headers = {**parts.header_map(), "X-Mailin-custom": mail.token, "idempotencyKey": key}
     if sandbox:
         headers["X-Sib-Sandbox"] = "drop"
     said: dict[str, Any] = {

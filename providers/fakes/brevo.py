@@ -1,6 +1,8 @@
 """A fake Brevo. https://developers.brevo.com/reference/sendtransacemail"""
 
 import base64
+import math
+import re
 import secrets
 import time
 from datetime import datetime
@@ -18,6 +20,10 @@ _FIELDS = (
     "messageVersions scheduledAt batchId"
 )
 _OURS = frozenset({"x-mailin-custom", "idempotencykey", "x-sib-sandbox"})
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+#: seconds for which an idempotency key is known
+#: (https://developers.brevo.com/docs/heterogenous-versions-batch-emails)
+_REMEMBERED = 1_800.0
 
 
 _EVENTS = {
@@ -37,6 +43,14 @@ _EVENTS = {
 
 class Brevo(Vendor):
     name: ClassVar[str] = "brevo"
+
+    def __init__(self, key: str = "fake-key") -> None:
+        super().__init__(key)
+        self._seen: dict[str, float] = {}
+
+    def reset(self) -> None:
+        super().reset()
+        self._seen.clear()
 
     def handle(self, request: Request) -> Response:
         given = request.headers.get("api-key")
@@ -62,8 +76,15 @@ class Brevo(Vendor):
             return _error(400, "invalid_parameter", "headers are not valid")
         if isinstance(said.get("replyTo"), list):
             return _error(400, "invalid_parameter", "replyTo is not valid")
+        key = headers.get("idempotencyKey")
+        if key is not None and not _UUID.match(key):
+            return _error(400, "invalid_parameter", "idempotencyKey is not valid")
+        if key is not None and self._seen.get(key, -math.inf) > time.monotonic() - _REMEMBERED:
+            return _error(400, "duplicate_parameter", "idempotencyKey has been used before")
         if magic := self.obey(recipients):
             return magic
+        if key is not None:
+            self._seen[key] = time.monotonic()
         identifier = f"{time.time_ns() // 10**6}.{secrets.randbelow(10**11)}@smtp-relay.mailin.fr"
         if headers.get("X-Sib-Sandbox") != "drop":
             self.keep(

@@ -15,12 +15,14 @@ def check(config: ConfigOption = None) -> None:
     """Read the configuration as a process would, providers included; exit code 2 when a part is wrong."""
     from rich.markup import escape
 
+    from relay.config import sealing_secrets
     from relay.core.errors import Misconfigured
     from workers.setups import build_providers
 
     settings = settings_from(config)
     try:
         providers = build_providers(settings)
+        sealing_secrets(settings)
     except Misconfigured as error:
         fail(escape(str(error)), 2)
     console.print(

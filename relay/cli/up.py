@@ -47,7 +47,18 @@ def up(config: ConfigOption = None) -> None:
         children = _children(settings)
         sharing.clear(counts_directory(settings))
         supervisor = Supervisor(children, valkey, drain=DRAIN + _PATIENCE)
-        code = supervisor.run(lambda: _greet(settings, key))
+        shown: list[NewKey | None] = []
+
+        def greet() -> None:
+            shown.append(key)
+            _greet(settings, key)
+
+        try:
+            code = supervisor.run(greet)
+        finally:
+            if key and not shown:
+                # Nobody has seen it: the next start makes another one, and shows that.
+                _discard(settings, key)
     except (Misconfigured, RelayError, OSError) as error:
         fail(escape(str(error)), 2 if isinstance(error, Misconfigured) else 1)
     raise typer.Exit(code)
@@ -116,6 +127,22 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
             await database.close()
 
     return asyncio.run(prepare())
+
+
+def _discard(settings: "Settings", key: "NewKey") -> None:
+    import asyncio
+
+    from relay.store import accounts
+    from relay.store.database import open_database
+
+    async def discard() -> None:
+        database = open_database(settings.database_url)
+        try:
+            await database.write(accounts.discard_key, key.id)
+        finally:
+            await database.close()
+
+    asyncio.run(discard())
 
 
 def _children(settings: "Settings") -> "list[Child]":

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -323,6 +324,22 @@ def verify(
     console.print("the signature is right")
 
 
+@app.command()
+def reseal(config: ConfigOption = None) -> None:
+    """Encrypt endpoints' secrets anew, after `security.secret` has changed; receivers notice nothing."""
+
+    async def work(endpoints: "Endpoints", _database: "Database") -> tuple[int, list[int]]:
+        return await endpoints.reseal()
+
+    changed, lost = _run(config, work)
+    console.print(f"{changed} endpoints' secrets are encrypted anew")
+    if lost:
+        fail(
+            f"encrypted with a key that is not known: {', '.join(map(str, lost))}; name it in "
+            "security.previous_secrets, or rotate these endpoints' secrets"
+        )
+
+
 def _change(config: Path | None, endpoint: int, wanted: dict[str, Any]) -> None:
     async def work(endpoints: "Endpoints", _database: "Database") -> None:
         await endpoints.change(None, endpoint, wanted)
@@ -337,8 +354,10 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
 
 def _run(config: Path | None, work: "Callable[[Endpoints, Database], Awaitable[T]]") -> T:
     """Do something with the endpoints of the configured database, schema checked first."""
+    from relay.config import sealing_secrets
     from relay.notices.endpoints import Endpoints
-    from relay.store import migrate, secrets
+    from relay.notices.secrets import open_safe
+    from relay.store import migrate
     from relay.store.database import open_database
 
     settings = settings_from(config)
@@ -346,9 +365,8 @@ def _run(config: Path | None, work: "Callable[[Endpoints, Database], Awaitable[T
     async def run() -> T:
         database = open_database(settings.database_url)
         try:
-            return await work(
-                Endpoints(database, settings.webhooks, lambda: secrets.load(database)), database
-            )
+            safe = partial(open_safe, sealing_secrets(settings), database)
+            return await work(Endpoints(database, settings.webhooks, safe), database)
         finally:
             await database.close()
 

@@ -48,7 +48,7 @@ class Identity:
 def inside(address: str, networks: tuple[Network, ...]) -> bool:
     """Whether an IP address, with or without an IPv6 zone, lies in one of the networks; False for other text.
 
-    An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+    An IPv4 address or network written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 one.
     """
     try:
         parsed = ip_address(address.partition("%")[0])
@@ -56,4 +56,10 @@ def inside(address: str, networks: tuple[Network, ...]) -> bool:
         return False
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
-    return any(parsed in network for network in networks)
+    return any(parsed in _as_meant(network) for network in networks)
+
+
+def _as_meant(network: Network) -> Network:
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped and network.prefixlen >= 96:
+        return IPv4Network((int(network.network_address.ipv4_mapped), network.prefixlen - 96))
+    return network

@@ -38,8 +38,14 @@ class Outcome:
     ref: str | None = None
     #: seconds until another try makes sense, where the provider said so
     retry_after: float | None = None
-    #: for THROTTLED: what the limit covers, such as "account", "domain" or "recipient"
+    #: for THROTTLED: what the limit covers, such as "account", "domain" or "recipient"; "quota" is the account's of a
+    #: day or a month, and others are asked meanwhile
     scope: str | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether the account has had all that it may send for now."""
+        return self.kind is OutcomeKind.THROTTLED and self.scope == "quota"
 
 
 @dataclass(frozen=True, slots=True)

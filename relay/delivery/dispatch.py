@@ -269,7 +269,7 @@ class Dispatcher:
         """Whether another provider is to be asked within this try: nothing was sent, and this one is not able to."""
         if part.history.pinned is not None:
             return False
-        if outcome.kind is OutcomeKind.CONFIG:
+        if outcome.kind is OutcomeKind.CONFIG or outcome.spent:
             return True
         return outcome.kind is OutcomeKind.RETRY and part.way.standing.shared.is_open and is_fault(outcome)
 
@@ -282,7 +282,7 @@ class Dispatcher:
     ) -> None:
         outcomes = {claim.id: outcome for claim, outcome in again}
         first = again[0][1]
-        why = Why.CONFIG if first.kind is OutcomeKind.CONFIG else Why.CIRCUIT
+        why = Why.CONFIG if first.kind is OutcomeKind.CONFIG else Why.QUOTA if first.spent else Why.CIRCUIT
         tried = {**part.tried, part.way.name: Block(why, str(first.reply))}
         histories = {claim.id: part.history for claim, _ in again}
         claims = [claim for claim, _ in again]

@@ -18,6 +18,8 @@ from relay.store.circuits import Mode, Shared
 #: seconds that a provider which asked us to slow down is left alone, unless it said for how long
 _SLOW_DOWN = 5.0
 _LONGEST_SLOW_DOWN = 300.0
+#: seconds after which a provider whose quota is spent is tried again, at the latest
+_LONGEST_QUOTA = 3_600.0
 
 
 class Probe(Enum):
@@ -165,8 +167,9 @@ class Way:
             self.standing.probe = Probe.READY
 
     def answered(self, outcome: Outcome, *, probing: bool) -> None:
-        if outcome.kind is OutcomeKind.THROTTLED and outcome.scope in {None, "account", "provider"}:
-            self.meter.hold(min(outcome.retry_after or _SLOW_DOWN, _LONGEST_SLOW_DOWN))
+        if outcome.kind is OutcomeKind.THROTTLED and outcome.scope in {None, "account", "provider", "quota"}:
+            longest = _LONGEST_QUOTA if outcome.spent else _LONGEST_SLOW_DOWN
+            self.meter.hold(min(outcome.retry_after or _SLOW_DOWN, longest))
         fault = is_fault(outcome) and not self.provider.capabilities.direct
         self.standing.answered(outcome, fault=fault, probing=probing)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.core import notice
 from relay.core.clock import now
-from relay.core.errors import Conflict, Refused
+from relay.core.errors import Conflict, Misconfigured, Refused
 from relay.core.ids import new_id
 from relay.core.notice import KINDS, EndpointState
 from relay.notices import secrets
@@ -32,12 +32,12 @@ class Endpoints:
     """
 
     def __init__(
-        self, database: Database, settings: NoticeSettings, secret: Callable[[], Awaitable[bytes]]
+        self, database: Database, settings: NoticeSettings, safe: Callable[[], Awaitable[Safe]]
     ) -> None:
         self._database = database
         self._settings = settings
         self._rules = Rules.of(settings)
-        self._secret = secret
+        self._safe = safe
 
     async def create(self, account_id: int, url: str, **wanted: Any) -> tuple[dict[str, Any], str]:
         """A new endpoint and its secret, which is not shown again.
@@ -95,6 +95,27 @@ class Endpoints:
             endpoints.rotate, account_id, endpoint_id, sealed, until=now() + OVERLAP
         )
         return row, written
+
+    async def reseal(self) -> tuple[int, list[int]]:
+        """Encrypt all endpoints' secrets with the key in force.
+
+        Returns how many endpoints were changed, and the ids of those whose secrets are encrypted with a key that is
+        not known.
+        """
+        safe, changed, lost = await self._safe(), 0, []
+        for row in await self._database.read(endpoints.sealed):
+            sealed = {name: row[name] for name in ("secret", "previous_secret") if row[name] is not None}
+            if all(safe.is_current(row["id"], one) for one in sealed.values()):
+                continue
+            try:
+                fresh = {
+                    name: safe.seal(row["id"], safe.unseal(row["id"], one)) for name, one in sealed.items()
+                }
+            except Misconfigured:
+                lost.append(row["id"])
+                continue
+            changed += await self._database.write(endpoints.reseal, row, fresh)
+        return changed, lost
 
     async def ping(self, account_id: int | None, endpoint_id: int) -> Reply:
         """Call the endpoint once, now, with a notice of the type `endpoint.ping`; it is on the lists afterwards."""
@@ -171,9 +192,6 @@ class Endpoints:
             await look_up(read, self._rules, resolver.resolve)
         finally:
             resolver.close()
-
-    async def _safe(self) -> Safe:
-        return Safe(await self._secret())
 
 
 _FILTERS = ("kinds", "streams", "tags")

@@ -4,13 +4,15 @@ import base64
 import hmac
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.core.errors import Misconfigured
 from relay.core.seal import derive
+from relay.store import secrets as installation
+from relay.store.database import Database
 
 _PREFIX = "whsec_"
 _LENGTH = 32  # octets; the standard asks for 24 to 64
@@ -40,20 +42,38 @@ def headers(known: Iterable[str], identifier: str, timestamp: int, body: bytes) 
 
 
 class Safe:
-    """Encrypts secrets for the record, each bound to its endpoint."""
+    """Encrypts secrets for the record, each bound to its endpoint: with the first key, and opens with any."""
 
-    def __init__(self, installation_secret: bytes) -> None:
-        self._cipher = AESGCM(derive(installation_secret, _PURPOSE))
+    def __init__(self, known: Iterable[bytes]) -> None:
+        self._ciphers = [AESGCM(derive(one, _PURPOSE)) for one in known]
 
     def seal(self, endpoint_id: int, written: str) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, written.encode(), b"%d" % endpoint_id)
+        return nonce + self._ciphers[0].encrypt(nonce, written.encode(), b"%d" % endpoint_id)
 
     def unseal(self, endpoint_id: int, sealed: bytes) -> str:
-        """Raises `Misconfigured` when it was sealed by another installation."""
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], b"%d" % endpoint_id).decode()
-        except InvalidTag:
-            raise Misconfigured(
-                f"the secret of webhook endpoint {endpoint_id} was stored by another installation; rotate it"
-            ) from None
+        """Raises `Misconfigured` when it was sealed with a key that is not known."""
+        for cipher in self._ciphers:
+            written = _opened(cipher, endpoint_id, sealed)
+            if written is not None:
+                return written
+        raise Misconfigured(
+            f"the secret of webhook endpoint {endpoint_id} is encrypted with a key that is not known here: "
+            "name it in security.secret or security.previous_secrets, or rotate the endpoint's secret"
+        )
+
+    def is_current(self, endpoint_id: int, sealed: bytes) -> bool:
+        """Whether it is sealed with the key that is used now."""
+        return _opened(self._ciphers[0], endpoint_id, sealed) is not None
+
+
+async def open_safe(outside: Sequence[bytes], database: Database) -> Safe:
+    """With the keys from outside the database, the one in force first, and the installation's own last."""
+    return Safe([*outside, await installation.load(database)])
+
+
+def _opened(cipher: AESGCM, endpoint_id: int, sealed: bytes) -> str | None:
+    try:
+        return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], b"%d" % endpoint_id).decode()
+    except InvalidTag:
+        return None

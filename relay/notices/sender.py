@@ -42,15 +42,15 @@ class Sender:
         self,
         database: Database,
         settings: NoticeSettings,
-        secret: Callable[[], Awaitable[bytes]],
+        safe: Callable[[], Awaitable[Safe]],
         *,
         post: Post | None = None,
         now: Callable[[], datetime] = clock.now,
     ) -> None:
-        """`secret` gives the installation's; `now` is the clock that schedules go by."""
+        """`safe` opens the endpoints' secrets; `now` is the clock that schedules go by."""
         self._database = database
         self._settings = settings
-        self._secret = secret
+        self._open_safe = safe
         self._now = now
         self._post = post or Post(settings)
         self._schedule = settings.retry.schedule()
@@ -91,7 +91,7 @@ class Sender:
         if not rows:
             return 0
         if self._safe is None:
-            self._safe = Safe(await self._secret())
+            self._safe = await self._open_safe()
         places = self._places(rows)
         if not places:
             return 0

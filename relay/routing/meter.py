@@ -1,6 +1,7 @@
 """How much a provider may be given now: a bucket for its rate, a stock for its quotas, places for its concurrency."""
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,21 +13,27 @@ from relay.sections import ProviderLimits
 
 #: seconds without any answer from a provider whose places are all taken before its mail may go elsewhere
 STALL = 5.0
-
-
 #: tokens of a second from which on one of them is kept for urgent mail
 _SEVERAL = 4.0
+#: seconds in which no more than a second's worth goes, whatever has been saved up before
+_SECOND = 1.0
 
 
 class Bucket:
-    """Tokens that come back at `rate` a second, of which this worker gets one `share`-th."""
+    """Tokens that come back at `rate` a second, of which this worker gets one `share`-th.
+
+    Up to a second's worth is saved up, but within any second no more than that is spent: saved up and coming back
+    together would be twice what a vendor allows. It begins with one token, since the worker before this one may
+    have spent all of its own a moment ago.
+    """
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._clock = clock
         self._at = clock()
+        self._taken: deque[float] = deque()
+        self._tokens = 1.0
         self.share = 1
-        self.tokens = self._depth
 
     @property
     def _depth(self) -> float:
@@ -39,13 +46,25 @@ class Bucket:
         return 2.0 if self._depth >= _SEVERAL else 1.0
 
     def level(self) -> float:
+        """The tokens that can be spent now."""
         moment = self._clock()
-        self.tokens = min(self.tokens + (moment - self._at) * self._rate / self.share, self._depth)
+        self._tokens = min(self._tokens + (moment - self._at) * self._rate / self.share, self._depth)
         self._at = moment
-        return self.tokens
+        while self._taken and self._taken[0] <= moment - _SECOND:
+            self._taken.popleft()
+        return min(self._tokens, math.ceil(self._depth) - len(self._taken))
+
+    def take(self) -> None:
+        self._tokens -= 1
+        self._taken.append(self._clock())
 
     def seconds_to(self, tokens: float) -> float:
-        return max(0.0, (tokens - self.level()) * self.share / self._rate)
+        """How long until so many can be spent, if none is spent before."""
+        level = self.level()
+        earned = (tokens - self._tokens) * self.share / self._rate
+        leaving = math.ceil(tokens - math.ceil(self._depth) + len(self._taken))
+        freed = self._taken[leaving - 1] + _SECOND - self._at if 0 < leaving <= len(self._taken) else 0.0
+        return 0.0 if level >= tokens else max(earned, freed, 0.0)
 
 
 @dataclass(slots=True)
@@ -122,8 +141,11 @@ class Meter:
             if left > 0:
                 return Block(Why.RATE, "it asked us to slow down", left)
             self.held_until = 0.0
-        if self.bucket is not None and self.bucket.level() < (1 if urgent else self.bucket.floor):
-            return Block(Why.RATE, f"its rate of {self.limits.rate} is reached", self.bucket.seconds_to(1))
+        if self.bucket is not None:
+            needed = 1.0 if urgent else self.bucket.floor
+            if self.bucket.level() < needed:
+                left = self.bucket.seconds_to(needed)
+                return Block(Why.RATE, f"its rate of {self.limits.rate} is reached", left)
         if self.quota is not None or self.limits.warmup is not None:
             moment = now()
             for window in self.allowances(moment):
@@ -144,7 +166,7 @@ class Meter:
     def take(self, domain: str) -> None:
         """One recipient goes to the provider."""
         if self.bucket is not None:
-            self.bucket.tokens -= 1
+            self.bucket.take()
         for stock in self.stocks.values():
             stock.count -= 1
         if not self.in_hand:

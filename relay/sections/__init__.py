@@ -40,6 +40,7 @@ from relay.sections.routes import (
     WarmUpSettings,
     When,
 )
+from relay.sections.security import SecuritySettings
 from relay.sections.tracking import TrackingSettings
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "RuleSettings",
     "Seconds",
     "Section",
+    "SecuritySettings",
     "SmtpSettings",
     "TraceSettings",
     "TrackingSettings",

@@ -240,6 +240,11 @@ def revoke_key(connection: sa.Connection, identifier: int) -> None:
         raise NotFound(f"There is no working key with ID {identifier}.")
 
 
+def discard_key(connection: sa.Connection, identifier: int) -> None:
+    """As if there had never been such a key; only for one that nobody has seen."""
+    connection.execute(t.api_key.delete().where(t.api_key.c.id == identifier))
+
+
 def has_keys(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(t.api_key.c.id).limit(1)).first() is not None
 

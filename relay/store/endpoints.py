@@ -82,6 +82,18 @@ def rotate(
     return update(connection, account_id, endpoint_id, changes)
 
 
+def sealed(connection: sa.Connection) -> list[dict[str, Any]]:
+    """The secrets of all endpoints as they are kept."""
+    statement = sa.select(_E.id, _E.secret, _E.previous_secret).where(_THERE)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def reseal(connection: sa.Connection, before: Mapping[str, Any], fresh: Mapping[str, bytes]) -> bool:
+    """Replace the secrets of one of `sealed`; returns False when they were rotated in the meantime."""
+    same = (_E.id == before["id"], _E.secret == before["secret"])
+    return bool(connection.execute(t.endpoint.update().where(*same).values(**fresh)).rowcount)
+
+
 def remove(connection: sa.Connection, account_id: int | None, endpoint_id: int, *, at: datetime) -> None:
     """Have an endpoint gone; its notices go bit by bit. Raises `NotFound`."""
     get(connection, account_id, endpoint_id)

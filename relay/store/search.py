@@ -125,9 +125,9 @@ def _bounded(statement: sa.Select[Any], wanted: Search, account_id: int | None) 
         statement = statement.where(m.account_id == account_id)
     # created_at is the time in the id, so its bounds are bounds on the index.
     if wanted.created_from is not None:
-        statement = statement.where(m.id >= _first_at(wanted.created_from))
+        statement = statement.where(m.id >= first_at(wanted.created_from))
     if wanted.created_before is not None:
-        statement = statement.where(m.id < _first_at(wanted.created_before))
+        statement = statement.where(m.id < first_at(wanted.created_before))
     if wanted.cursor is not None:
         statement = statement.where(m.id > wanted.cursor if wanted.ascending else m.id < wanted.cursor)
     return statement
@@ -139,7 +139,7 @@ def _statement(wanted: Search, account_id: int | None, end: int | None) -> sa.Se
     if end is not None:
         statement = statement.where(m.id <= end if wanted.ascending else m.id >= end)
     if wanted.recipient is not None:
-        having = sa.select(r.message_id).where(r.address.in_(_spellings(wanted.recipient)))
+        having = sa.select(r.message_id).where(r.address.in_(spellings(wanted.recipient)))
         if account_id is not None:
             having = having.where(r.account_id == account_id)
         statement = statement.where(m.id.in_(having))
@@ -165,7 +165,7 @@ def _statement(wanted: Search, account_id: int | None, end: int | None) -> sa.Se
     return statement
 
 
-def _spellings(address: str) -> set[str]:
+def spellings(address: str) -> set[str]:
     """How an address may be kept: as it was given to the SMTP door, or in lower case by the other."""
     try:
         return {normalise(address), address.lower()}
@@ -173,7 +173,7 @@ def _spellings(address: str) -> set[str]:
         return {address}
 
 
-def _first_at(moment: datetime) -> int:
+def first_at(moment: datetime) -> int:
     """The first id of `moment` or later; times that no id can have are as good as the nearest that one can."""
     return floor_at(min(max(moment, EPOCH), _LAST))
 

@@ -52,6 +52,11 @@ def _take_typical(node: Any, name: str) -> None:
 _REFUSED = ("Recipient email is blacklisted", "Variables must not contain NUL.")
 
 
+#: How schemathesis describes what it made without a fault. Where `before_call` has put a time into a form, it judges
+#: the form once more, finds files where the description has text, and takes it for one with a fault.
+_GOOD = "Positive test case"
+
+
 @schemathesis.hook
 def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:
     """Whether it is one: what is not typical may be taken, and some of what is described refused."""
@@ -60,6 +65,8 @@ def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> boo
     if not isinstance(failure, AcceptedNegativeData):
         return True
     made = case.meta.phase.data
+    if made.description == _GOOD:
+        return False
     mutations = getattr(made, "mutations", ())
     if not mutations:
         return not any(one in (made.description or "") for one in _TYPICAL)
@@ -77,6 +84,8 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     _awake(case.body)
     if case.path.startswith("/v1/queue/"):
         _of_someone(case.body)
+    if case.path == "/v1/templates/{id}/test":
+        _there(case.body)
 
 
 def _is_time(written: Any) -> bool:
@@ -112,6 +121,12 @@ def _awake(body: Any) -> None:
     quiet = body.get("quiet") if isinstance(body, dict) else None
     if isinstance(quiet, dict) and "to" in quiet and quiet.get("from") == quiet["to"]:
         quiet["to"] = "07:00" if quiet["to"] != "07:00" else "08:00"
+
+
+def _there(body: Any) -> None:
+    """A template's version: a number says nothing of whether there is one, and a new template has the first alone."""
+    if isinstance(body, dict) and type(body.get("version")) is int and body["version"] > 1:
+        body["version"] = 1
 
 
 def _of_someone(body: Any) -> None:

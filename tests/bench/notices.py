@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -18,8 +19,9 @@ from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.status import Door, State
 from relay.notices.endpoints import Endpoints
+from relay.notices.secrets import open_safe
 from relay.sections import NoticeSettings
-from relay.store import accounts, deliveries, messages, migrate, notices, outbox, secrets
+from relay.store import accounts, deliveries, messages, migrate, notices, outbox
 from relay.store.database import Database, open_database
 from relay.store.deliveries import Settlement
 
@@ -80,7 +82,7 @@ async def _opened(directory: Path, name: str, endpoints: int) -> Bench:
     await asyncio.to_thread(migrate.upgrade, url)
     database = open_database(url)
     account = await database.write(accounts.create_account, "bench", senders=["*"])
-    made = Endpoints(database, NoticeSettings(), lambda: secrets.load(database))
+    made = Endpoints(database, NoticeSettings(), partial(open_safe, [], database))
     for number in range(endpoints):
         await made.create(account, f"https://8.8.8.8/{number}")
     return Bench(database, account)

@@ -44,6 +44,19 @@ def test_first_run_prepares_everything_and_a_second_finds_it_again(tmp_path: Pat
         assert [line["kind"] for line in detail["timeline"]] == ["sent"]
 
 
+def test_a_first_start_that_fails_costs_nobody_the_first_key(tmp_path: Path) -> None:
+    with Installation(tmp_path) as installation:
+        whole = installation.config.read_text(encoding="utf-8")
+        installation.config.write_text(f'{whole}\n[providers.p]\ntype = "postmark"\n', encoding="utf-8")
+        failed = installation.start("up")
+        assert failed.wait() == 2
+        assert "first API key" not in failed.output
+        installation.config.write_text(whole, encoding="utf-8")
+        installation.up()
+        assert installation.key.startswith("default_v1_")
+        assert installation.request("/v1/messages")[0] == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_signal_to_the_whole_group_drains_and_exits_0(tmp_path: Path, number: signal.Signals) -> None:
     with Installation(tmp_path) as installation:

@@ -11,9 +11,10 @@ from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.status import Door, State
 from relay.notices.endpoints import Endpoints
 from relay.notices.post import Post
+from relay.notices.secrets import Safe, open_safe
 from relay.notices.sender import Sender
 from relay.sections import NoticeSettings
-from relay.store import accounts, deliveries, endpoints, messages, notices, secrets
+from relay.store import accounts, deliveries, endpoints, messages, notices
 from relay.store.database import Database, open_database
 from relay.store.deliveries import Settlement
 
@@ -28,17 +29,17 @@ class Scene:
         self.ahead = timedelta()
         self.account = 0
         self.sender = self.new_sender()
-        self.endpoints = Endpoints(self.database, self.settings, self.secret)
+        self.endpoints = Endpoints(self.database, self.settings, self.safe)
 
-    async def secret(self) -> bytes:
-        return await secrets.load(self.database)
+    async def safe(self) -> Safe:
+        return await open_safe([], self.database)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
     def new_sender(self, post: Post | None = None) -> Sender:
         """Another worker's."""
-        return Sender(self.database, self.settings, self.secret, post=post, now=self.now)
+        return Sender(self.database, self.settings, self.safe, post=post, now=self.now)
 
     async def listen(self, url: str, **wanted: Any) -> tuple[int, str]:
         """A new endpoint of the account: its id and secret."""

@@ -209,6 +209,10 @@ def test_networks_are_told_apart():
     assert inside("10.1.2.3", networks)
     assert inside("::1", networks)
     assert not inside("11.0.0.1", networks)
+    mapped = (ip_network("::ffff:192.0.2.0/120"),)
+    assert inside("192.0.2.7", mapped)
+    assert inside("::ffff:192.0.2.7", mapped)
+    assert not inside("192.0.3.7", mapped)
     assert not inside("", networks)
 
 

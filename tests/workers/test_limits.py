@@ -149,6 +149,37 @@ async def test_mail_spills_before_the_vendor_says_429(database_url: str, rate: s
         assert strict.throttled >= told
 
 
+class Spent(Memory):
+    """A vendor whose account has sent all that it may today."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, {})
+        self.asked = 0
+
+    async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
+        self.asked += len(batch)
+        words = Reply(451, "4.7.1", "429 daily_quota_exceeded")
+        spent = Outcome(OutcomeKind.THROTTLED, words, retry_after=3600, scope="quota")
+        return [(spent,) * len(mail.recipients) for mail in batch]
+
+
+async def test_a_quota_that_the_vendor_says_is_spent_is_left_alone_and_others_are_asked(
+    database_url: str,
+) -> None:
+    async with playing(database_url, use="failover(a, b)") as scene:
+        spent = Spent("a")
+        scene.engine.fleet.ways["a"].provider = spent
+        ids = await scene.deliver(5)
+        await scene.until(lambda: scene.settled(ids))
+        asked = spent.asked
+        assert asked
+        ids += await scene.deliver(20, "late.example")
+        await scene.until(lambda: scene.settled(ids))
+        assert (spent.asked, len(scene.taken("b"))) == (asked, 25)
+        # Nobody waits for tomorrow, and it costs no try.
+        assert {attempts for one in ids for _, _, attempts in await scene.states(one)} == {1}
+
+
 async def test_a_mail_keeps_its_share_through_all_its_tries(database_url: str) -> None:
     async with playing(database_url, use="weighted(a: 3, b: 1)", workers=2) as scene:
         ids = await _twice(scene, 80)

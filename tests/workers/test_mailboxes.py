@@ -3,7 +3,9 @@
 import asyncio
 import imaplib
 import shutil
+import socketserver
 import ssl
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -133,6 +135,39 @@ def test_read_mail_may_be_moved(server, box):
     assert server.held("Gelesen &APw-ber") == 1
 
 
+@pytest.mark.parametrize("done", [{}, {"done": "move", "move_to": "Read"}])
+def test_what_somebody_else_marked_as_deleted_is_not_expunged(server, box, done):
+    server.drop(FOREIGN, bounce())
+    with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=10) as client:
+        client.login(dovecot.USER, dovecot.PASSWORD)
+        client.create("Read")
+        client.select()
+        (found,) = client.search(None, "SUBJECT", "hello")[1]
+        client.store(found.decode(), "+FLAGS.SILENT", r"(\Deleted)")
+
+    assert look(box(**done)) == [bounce()]
+    assert server.held() == 1
+
+
+class Odd(socketserver.StreamRequestHandler):
+    """A POP3 server that has one mail and does not say how large it is."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"+OK\r\n")
+        for line in self.rfile:
+            self.wfile.write(b"+OK\r\n1 one\r\n.\r\n" if line.strip() == b"UIDL" else b"+OK\r\n")
+
+
+@pytest.fixture
+def odd_server():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Odd) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running.server_address[1]
+        running.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
 def test_of_a_large_mail_the_beginning_is_fetched(server, box, protocol):
     server.drop(bounce(filler=b"x" * 5000 + b"\r\n" + b"0123456789\r\n" * 50_000))
@@ -205,9 +240,16 @@ async def test_only_the_leader_looks(server, context):
 
 
 @pytest.mark.anyio
-async def test_a_mailbox_that_cannot_be_read_does_not_keep_others_from_it(server, context, box):
+@pytest.mark.parametrize("fault", ["nobody there", "odd"])
+async def test_a_mailbox_that_cannot_be_read_does_not_keep_others_from_it(
+    server, context, box, odd_server, fault
+):
     server.drop(bounce())
-    broken = box(user="x", port=1)
+    broken = (
+        box(user="x", port=1)
+        if fault != "odd"
+        else box("pop3", "none").model_copy(update={"port": odd_server})
+    )
     ingest = context.settings.ingest.model_copy(update={"mailboxes": (broken, box())})
     many = Context(
         context.settings.model_copy(update={"ingest": ingest}),

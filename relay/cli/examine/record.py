@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from relay.cli.examine.finding import Finding, fail, ok, warn
-from relay.config import Settings
+from relay.config import Settings, sealing_secrets
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, RelayError
 from relay.delivery.board import ALIVE
+from relay.notices.secrets import open_safe
 from relay.process import queue_url
 from relay.queue import answers
-from relay.store import dkim, migrate, senders, watch
+from relay.store import dkim, endpoints, migrate, senders, watch
 from relay.store.database import Database, open_database, words_of
 
 _AREA = "record"
@@ -23,7 +24,12 @@ async def examine(settings: Settings) -> list[Finding]:
     """What can be said of a database that has its schema."""
     database = open_database(settings.database_url)
     try:
-        return [await _speed(database), await _clock(database), *await _standing(database)]
+        return [
+            await _speed(database),
+            await _clock(database),
+            *await _standing(database),
+            await _sealed(settings, database),
+        ]
     except RelayError as error:
         return [fail(_AREA, "database", words_of(error), "Look at the database's own log.")]
     finally:
@@ -109,6 +115,30 @@ async def _standing(database: Database) -> list[Finding]:
             todo = f"`pillarbox providers resume {provider.name}` when it may send again."
             findings.append(warn(_AREA, f"provider {provider.name}", f"is {provider.mode.value}", todo))
     return findings
+
+
+async def _sealed(settings: Settings, database: Database) -> Finding:
+    """Whether the secrets of customers' endpoints can be read, and by the key in force."""
+    name = "webhooks' secrets"
+    try:
+        outside = sealing_secrets(settings)
+    except Misconfigured as error:
+        return fail(_AREA, name, str(error), "No endpoint is told anything until this is mended.")
+    safe, lost, old = await open_safe(outside, database), 0, 0
+    for row in await database.read(endpoints.sealed):
+        try:
+            safe.unseal(row["id"], row["secret"])
+        except Misconfigured:
+            lost += 1
+        else:
+            old += not safe.is_current(row["id"], row["secret"])
+    if lost:
+        todo = "Name their key in security.previous_secrets, or rotate their secrets."
+        return fail(_AREA, name, f"{lost} are encrypted with a key that is not known", todo)
+    if old:
+        todo = "Run `pillarbox webhooks reseal`."
+        return warn(_AREA, name, f"{old} are not encrypted with the key in force", todo)
+    return ok(_AREA, name, f"the key is {'outside of' if outside else 'in'} the database")
 
 
 def queue(settings: Settings) -> Finding:

@@ -1,12 +1,13 @@
 """/v1/webhook-endpoints through HTTP, on both databases; what is sent is tested in tests/notices."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from relay.core.clock import now, wire_time
+from relay.notices.secrets import open_safe
 from relay.notices.sender import Sender
-from relay.store import secrets
 from tests.api.conftest import Door
 from tests.notices.receiver import Receiver, Told
 from tests.notices.scene import LOOSE
@@ -27,7 +28,7 @@ def deliver(door: Door) -> None:
     """What a worker does."""
 
     async def work() -> None:
-        sender = Sender(door.database, door.settings.webhooks, lambda: secrets.load(door.database))
+        sender = Sender(door.database, door.settings.webhooks, partial(open_safe, [], door.database))
         while await sender.look():
             await sender.settled()
         await sender.aclose()
