@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +41,8 @@ _LOOK = 1.0
 _FULL = 0.5
 #: mails made between two breaths of the event loop
 _BREATH = 10
+#: octets of mail made in one step, but for the last
+_OCTETS = 4 * 1024 * 1024
 #: seconds for which nobody else could write, after which a step waits as long; at most so long
 _LONGEST_REST = 0.2
 #: seconds after which an upload that did not end never will
@@ -175,21 +178,20 @@ class Batcher:
             else:
                 count = min(settings.group, room)
                 rows = await self._database.read(batches.waiting, held.id, cursor, count)
-                if rows:
-                    cursor = rows[-1]["number"]
-                fed = len(rows) < count
-                await self._queue_some(held, writer, rows, cursor=cursor, fed=fed)
-                room -= len(rows)
+                made = await asyncio.to_thread(_write, writer, rows)
+                if made.count:
+                    cursor = rows[made.count - 1]["number"]
+                fed = len(rows) < count and made.count == len(rows)
+                await self._queue_some(held, made, cursor=cursor, fed=fed)
+                room -= made.count
                 if fed:
                     return
             if self._turn_over(began):
                 await self._database.write_soon(batches.let_go, held)
                 return
 
-    async def _queue_some(
-        self, held: Held, writer: Writer, rows: Sequence[Mapping[str, Any]], *, cursor: int, fed: bool
-    ) -> None:
-        written, refused = await asyncio.to_thread(_write, writer, rows)
+    async def _queue_some(self, held: Held, made: "_Made", *, cursor: int, fed: bool) -> None:
+        written, refused = made.written, made.refused
         for place, number in enumerate(list(written)):
             try:
                 await self._intake.prepare(written[number])
@@ -212,15 +214,32 @@ class Batcher:
         await self._rest(min(took, _LONGEST_REST))
 
 
-def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[int, Submission], dict[int, str]]:
-    written: dict[int, Submission] = {}
-    refused: dict[int, str] = {}
+@dataclass(slots=True)
+class _Made:
+    """What became of some rows, in their order."""
+
+    written: dict[int, Submission] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return len(self.written) + len(self.refused)
+
+
+def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> _Made:
+    """Mail for the first of the rows: for as many as are made in time, and are not too much to hold together."""
+    began, octets, made = time.monotonic(), 0, _Made()
     for row in rows:
         try:
-            written[row["number"]] = writer.write(row["address"], row["variables"], now())
+            submission = writer.write(row["address"], row["variables"], now())
         except (Refused, ValueError) as error:
-            refused[row["number"]] = str(error)
-    return written, refused
+            made.refused[row["number"]] = str(error)
+        else:
+            made.written[row["number"]] = submission
+            octets += submission.size
+        if octets > _OCTETS or time.monotonic() - began > reading.SECONDS:
+            break
+    return made
 
 
 def _after(validate_only: bool, start: str) -> BatchState:

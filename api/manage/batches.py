@@ -31,7 +31,7 @@ from relay.bulk.letters import Writer, template_of, wish_of
 from relay.bulk.uploads import Steering, Upload, check, store
 from relay.bulk.wish import Wish
 from relay.core.clock import now, wire_time
-from relay.core.errors import Refused, TooLarge
+from relay.core.errors import Redacted, Refused, TooLarge
 from relay.core.identity import Identity
 from relay.store import batches, templates
 from relay.store.batches import RowState
@@ -164,6 +164,8 @@ class Batches:
         batch = await self._one(request, identity)
         row = await self._database.read(batches.row, batch["id"], number)
         if row["variables"] is None:
+            if row["state"] != RowState.REFUSED:
+                raise Redacted
             raise Refused(f"Row {number} is refused: {row['reason']}")
         stored = await self._database.read(
             templates.get, batch["account_id"], str(batch["template_id"]), batch["version"]
@@ -401,7 +403,16 @@ def router(services: Services) -> APIRouter:
     add(routes, "GET", PATH, calls.list, "List batches", tag=tag, query=Listed)
     add(routes, "GET", one, calls.get, "Get a batch and how far it is", tag=tag)
     add(routes, "GET", f"{one}/rows", calls.rows, "List a batch's rows", tag=tag, query=Rows)
-    add(routes, "GET", f"{one}/preview", calls.preview, "See the mail for a row", tag=tag, query=Wanted)
+    add(
+        routes,
+        "GET",
+        f"{one}/preview",
+        calls.preview,
+        "See the mail for a row",
+        tag=tag,
+        query=Wanted,
+        refuses=(410,),
+    )
     add(
         routes, "GET", f"{one}/export", calls.export, "Get what became of every row", tag=tag,
         answers={"text/csv": {"schema": {"type": "string"}}},

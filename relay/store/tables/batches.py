@@ -105,6 +105,12 @@ class BatchRow(SQLModel, table=True):
             sqlite_where=sa.text("taken IS NOT NULL"),
             postgresql_where=sa.text("taken IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_batch_row_message_id",
+            "message_id",
+            sqlite_where=sa.text("message_id IS NOT NULL"),
+            postgresql_where=sa.text("message_id IS NOT NULL"),
+        ),
     )
 
     batch_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("batch.id"), primary_key=True))

@@ -1,0 +1,27 @@
+"""Attachments that go before the rest, and rows of lists that go with their mail."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from relay.store.types import Instant
+
+revision = "0016"
+down_revision = "0015"
+
+_HAS_MAIL = sa.text("message_id IS NOT NULL")
+
+
+def upgrade() -> None:
+    op.add_column("message", sa.Column("stripped_at", Instant(), nullable=True))
+    op.create_index(
+        "ix_batch_row_message_id",
+        "batch_row",
+        ["message_id"],
+        sqlite_where=_HAS_MAIL,
+        postgresql_where=_HAS_MAIL,
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_batch_row_message_id", table_name="batch_row")
+    op.drop_column("message", "stripped_at")
