@@ -10,13 +10,14 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from relay.bulk import reading
 from relay.bulk.letters import Writer, template_of, wish_of
 from relay.bulk.listfile import BadList
-from relay.bulk.uploads import Steering
+from relay.bulk.uploads import DISABLED, Steering
+from relay.bulk.wish import Wish
 from relay.core.clock import now
 from relay.core.errors import Conflict, Refused, Unavailable
 from relay.core.message import Submission
@@ -114,7 +115,7 @@ class Batcher:
         stored = await self._database.read(
             templates.get, row["account_id"], str(row["template_id"]), row["version"]
         )
-        return template_of(stored["version"], wish_of(row))
+        return await asyncio.to_thread(template_of, stored["version"], wish_of(row))
 
     def _turn_over(self, began: float) -> bool:
         return self._stopping.is_set() or time.monotonic() - began > _TURN
@@ -127,7 +128,6 @@ class Batcher:
         """Rows of the list into the record, until its end or that of the turn."""
         began, size, wish = time.monotonic(), held.row["size"], wish_of(held.row)
         place = reading.place_of(held.row)
-        valid: int = held.row["valid"]
         while True:
             data = await self._database.read(batches.octets, held.id, place.offset)
             at_end = place.offset + len(data) >= size
@@ -139,7 +139,6 @@ class Batcher:
             except BadList as error:
                 await self._database.write(batches.end, held, BatchState.FAILED, str(error))
                 return
-            valid += sum(row.reason is None for row in step.rows)
             started = time.monotonic()
             await self._database.write(
                 batches.stage,
@@ -149,7 +148,7 @@ class Batcher:
                 stream=wish.stream,
                 once_each=wish.unique,
                 lease=_LEASE,
-                ended=_after(wish.validate_only, wish.start) if ended else None,
+                ended=_after(wish, held.row["send_at"]) if ended else None,
                 columns=step.place.columns or (),
                 delimiter=step.place.delimiter,
             )
@@ -242,27 +241,36 @@ def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> _Made:
     return made
 
 
-def _after(validate_only: bool, start: str) -> BatchState:
-    if validate_only:
+def _after(wish: Wish, send_at: datetime | None) -> BatchState:
+    """Where a list goes that is read."""
+    if wish.validate_only:
         return BatchState.DONE
-    return BatchState.SENDING if start == "auto" else BatchState.READY
+    waits = wish.start == "manual" or (send_at is not None and send_at > now())
+    return BatchState.READY if waits else BatchState.SENDING
 
 
 # What the clock does.
 
 
 async def watch(context: Context) -> None:
-    """Halt the batches that bounce too much, and close those of which nothing waits any more."""
+    """Start batches whose time has come, stop those that bounce too much or may not be sent, close what is done."""
     settings = context.settings.batches
     steering = Steering(context.database, context.queue)
+    for identifier in await context.database.read(batches.due, now()):
+        with contextlib.suppress(Conflict):
+            await steering.begin(identifier)
     for batch in await context.database.read(batches.sending):
+        if not batch["enabled"]:
+            with contextlib.suppress(Conflict):
+                await steering.halt(batch["id"], BatchState.PAUSED, DISABLED)
+            continue
         hard = await context.database.read(batches.hard_bounces, batch["id"]) - batch["forgiven"]
         if hard > settings.halt_after:
             known = await context.database.read(batches.processed, batch["id"]) - batch["before"]
             if hard > settings.halt_share * known:
                 reason = f"{hard} of {known} mails bounced for good"
                 with contextlib.suppress(Conflict):
-                    await steering.halt(batch["id"], reason)
+                    await steering.halt(batch["id"], BatchState.HALTED, reason)
                 continue
         if batch["fed"]:
             await context.database.write(batches.finish, batch["id"])

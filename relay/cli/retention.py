@@ -185,7 +185,8 @@ def erase(
     _show_counts({**row["counts"], "files": files}, as_json)
     if row["state"] != erasure.DONE:
         fail(
-            "mail that names the address still waits for other recipients; the clock goes on once it has left"
+            "mail that names the address still waits for other recipients, or a list is not read or sent yet; "
+            "the clock goes on once that is done"
         )
     if not as_json:
         console.print(f"erased; a last search found nothing (erasure {row['id']})", markup=False)

@@ -1,5 +1,6 @@
 """A template as it is stored becomes a mail's subject and bodies."""
 
+import asyncio
 import re
 import threading
 from collections import OrderedDict
@@ -157,6 +158,11 @@ _remembered = _Remembered()
 def load(source: Source) -> Template:
     """`Template`, remembered. Takes up to a second the first time."""
     return _remembered.get(source)
+
+
+async def fill(source: Source, variables: Mapping[str, Any]) -> Rendered:
+    """The template's `Template.render`, beside the event loop: it takes up to a second, whoever wrote it."""
+    return await asyncio.to_thread(lambda: load(source).render(variables))
 
 
 def _compiled(place: str, written: str) -> tuple[jinja2.Template, frozenset[str], frozenset[str]]:

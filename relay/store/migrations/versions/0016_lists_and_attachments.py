@@ -1,4 +1,4 @@
-"""Attachments that go before the rest, and rows of lists that go with their mail."""
+"""Attachments that go before the rest, rows of lists that go with their mail, and lists that wait for their time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ from relay.store.types import Instant
 revision = "0016"
 down_revision = "0015"
 
+_SCHEDULED = sa.text("state = 'ready' AND send_at IS NOT NULL")
 _HAS_MAIL = sa.text("message_id IS NOT NULL")
 
 
@@ -20,8 +21,18 @@ def upgrade() -> None:
         sqlite_where=_HAS_MAIL,
         postgresql_where=_HAS_MAIL,
     )
+    op.add_column("batch", sa.Column("send_at", Instant(), nullable=True))
+    op.create_index(
+        "ix_batch_scheduled",
+        "batch",
+        ["send_at"],
+        sqlite_where=_SCHEDULED,
+        postgresql_where=_SCHEDULED,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_batch_scheduled", table_name="batch")
+    op.drop_column("batch", "send_at")
     op.drop_index("ix_batch_row_message_id", table_name="batch_row")
     op.drop_column("message", "stripped_at")
