@@ -49,7 +49,12 @@ def _take_typical(node: Any, name: str) -> None:
 
 
 #: what another call has done, and what no schema can rule out at any depth
-_REFUSED = ("Recipient email is blacklisted", "Variables must not contain NUL.", "There is no template ")
+_REFUSED = (
+    "Recipient email is blacklisted",
+    "Variables must not contain NUL.",
+    "There is no template ",
+    "there is no provider ",
+)
 
 
 @schemathesis.hook

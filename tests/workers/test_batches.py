@@ -325,9 +325,9 @@ def test_the_list_of_a_disabled_account_stops_and_goes_on_when_it_is_resumed(dat
                 await play.steering.resume(None, identifier, "operator")
             await disable(accounts.update_account, play.identity.account_id, {"disabled_at": None})
             await play.steering.resume(None, identifier, "owner")
-            worker = asyncio.create_task(play.batcher.run())
+            worker = asyncio.create_task(other.run())
             await play.scene.until(lambda: wake_and_see(play, identifier, 100))
-            await play.batcher.stop(worker)
+            await other.stop(worker)
             assert sorted(await play.mails()) == sorted(f"{n}@x.example" for n in range(100))
 
     run(main())

@@ -29,9 +29,11 @@ def upgrade() -> None:
         sqlite_where=_SCHEDULED,
         postgresql_where=_SCHEDULED,
     )
+    op.add_column("stream", sa.Column("provider", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("stream", "provider")
     op.drop_index("ix_batch_scheduled", table_name="batch")
     op.drop_column("batch", "send_at")
     op.drop_index("ix_batch_row_message_id", table_name="batch_row")
