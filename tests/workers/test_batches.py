@@ -12,11 +12,11 @@ from relay import retention as cleaning
 from relay.bulk import reading
 from relay.config import Settings
 from relay.core.clock import now
-from relay.core.errors import Conflict, KeyReused, Refused, SenderNotAllowed
+from relay.core.errors import Conflict, KeyReused, NotFound, Refused, SenderNotAllowed
 from relay.core.status import State
 from relay.process import Context
 from relay.queue import NoQueue
-from relay.sections import BatchSettings
+from relay.sections import BatchSettings, RetentionSettings
 from relay.store import accounts, batches, erasure, messages, suppressions, templates
 from relay.store import tables as t
 from relay.store.batches import BatchState, Lost
@@ -465,6 +465,48 @@ def test_an_erased_person_is_taken_off_a_list_of_which_nobody_else_is_lost(datab
             assert first["address"].endswith("@erased.invalid")
             assert (first["state"], first["reason"]) == ("refused", "the person was erased")
             assert (second["address"], third["address"]) == ("bob@x.example", "carl@x.example")
+
+    run(main())
+
+
+def test_what_is_kept_of_a_list_goes_with_its_time_and_nothing_unsent_does(database_url: str) -> None:
+    """Rows that became mail, rows that never did, and in the end the list."""
+
+    async def main() -> None:
+        async with batching(database_url) as play:
+            rows = "ada@x.example,Ada,1\nnobody,Bob,2\nada@x.example,Twice,3\n"
+            sent = await play.upload("recipient,name,sum\n" + rows)
+            checked = await play.upload("recipient,name,sum\ncarl@x.example,Carl,4\n", validate_only=True)
+            waits = await play.upload("recipient,name,sum\ndora@x.example,Dora,5\n", start="manual")
+            await play.work()
+            await play.scene.until(lambda: wake_and_see(play, sent, 1))
+            await watch(watching(play))
+            later = now() + timedelta(days=40)
+
+            async def swept(dry_run: bool = False, **days: int) -> dict[str, tuple[int, int]]:
+                settings = Settings(retention=RetentionSettings(**days))
+                found = await cleaning.sweep_all(play.database, settings, dry_run=dry_run, at=later)
+                return {name: (one.messages, one.unsent) for name, one in found.items()}
+
+            assert await swept(params=50) == {"params": (0, 0), "params of lists": (0, 0)}
+            # The row of a mail that went goes with the mail, which had no params of its own.
+            assert await swept(True, params=30) == {"params": (0, 0), "params of lists": (2, 1)}
+            assert (await swept(params=30))["params of lists"] == (2, 1)
+            for identifier, number in ((sent, 1), (checked, 1)):
+                row = await play.database.read(batches.row, identifier, number)
+                assert (row["variables"], "@x.example" in row["address"]) == (None, True)
+            assert (await play.database.read(batches.row, waits, 1))["variables"]["name"] == "Dora"
+            assert (await swept(addresses=30))["addresses of lists"] == (3, 1)
+            left = await play.rows(sent) + await play.rows(checked)
+            assert {(row["address"], row["reason"]) for row in left} == {("redacted@invalid", None)}
+            assert (await play.rows(waits))[0]["address"] == "dora@x.example"
+            await swept(messages=30)
+            for identifier in (sent, checked):
+                with pytest.raises(NotFound):
+                    await play.get(identifier)
+            await play.steering.start(None, waits, "owner")
+            await play.work()
+            assert await play.mails() == ["dora@x.example"]
 
     run(main())
 
