@@ -10,7 +10,7 @@ from relay.core.errors import NotFound, Refused
 from relay.core.identity import Identity
 from relay.store import templates
 from relay.store.database import Database
-from relay.templates import Rendered, Source, load
+from relay.templates import Rendered, Source, fill
 from relay.templates.render import check_variables
 
 _NAMED = ("template", "variables")
@@ -59,4 +59,4 @@ class Filler:
             found = (await self._database.read(templates.usable, identity.account_id, name))["version"]
         except NotFound as error:
             raise Refused(error.message) from None
-        return load(Source(found["subject"], found["html"], found["text"])).render(variables)
+        return await fill(Source(found["subject"], found["html"], found["text"]), variables)

@@ -17,7 +17,18 @@ from api.console import app as console
 from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import audit, batches, endpoints, erasures, events, overview, schedule, statistics, templates
+from api.manage import (
+    audit,
+    batches,
+    endpoints,
+    erasures,
+    events,
+    overview,
+    retention,
+    schedule,
+    statistics,
+    templates,
+)
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -92,6 +103,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(schedule.router(services))
     app.include_router(statistics.router(services))
     app.include_router(erasures.router(services))
+    app.include_router(retention.router(services))
     app.include_router(overview.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))

@@ -244,11 +244,17 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "tag": row["tag"],
         "stream": (row["options"] or {}).get("stream") or DEFAULT,
         "metadata": row["metadata"],
-        "attachments": row["attachments"] or [],
+        "attachments": _files(row),
+        "attachments_redacted_at": wire_time(row["stripped_at"] if row["attachments"] else None),
         "size": row["size"],
         **_timing(row),
         **{name: wire_time(row[name]) for name in _TIMES},
     }
+
+
+def _files(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    redacted = row["stripped_at"] is not None
+    return [{**one, "redacted": redacted} for one in row["attachments"] or ()]
 
 
 def _timing(row: Mapping[str, Any]) -> dict[str, Any]:

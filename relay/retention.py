@@ -11,9 +11,10 @@ from typing import Any
 
 from relay.config import Settings
 from relay.core.clock import now
-from relay.store import erasure, retention, scrub
+from relay.core.strip import strip
+from relay.store import erasure, messages, retention, retention_lists, scrub
 from relay.store.database import Database
-from relay.store.retention import Part, Swept
+from relay.store.retention import Part, Rules, Swept
 
 #: messages looked at in one transaction
 STEP = 200
@@ -39,21 +40,16 @@ class Sum:
 
 async def sweep_all(
     database: Database, settings: Settings, *, dry_run: bool = False, at: datetime | None = None
-) -> dict[Part, Sum]:
+) -> dict[str, Sum]:
     """Walk over everything now, in small steps; with `dry_run` only count."""
     moment = at or now()
     known = await database.read(retention.rules, defaults(settings))
-    found: dict[Part, Sum] = {}
-    for part in Part:
-        if not known.shortest(part):
-            continue
-        total = found[part] = Sum()
+    found: dict[str, Sum] = {}
+    for walk in _walks(known):
+        total = found[walk.name] = Sum()
         position: int | None = 0
         while position is not None:
-            call = database.read if dry_run else database.write
-            step: Swept = await call(
-                retention.sweep, part, known, now=moment, limit=STEP, position=position, dry_run=dry_run
-            )
+            step = await _step(database, walk, known, moment, position, dry_run=dry_run)
             total.messages += step.messages
             total.unsent += step.unsent
             position = step.position
@@ -61,26 +57,82 @@ async def sweep_all(
 
 
 async def sweep_some(database: Database, settings: Settings, *, steps: int) -> int:
-    """Up to so many steps of every walk that does not rest; returns how many messages lost something."""
+    """Up to so many steps of every walk that does not rest; returns how many messages and rows lost something."""
     known = await database.read(retention.rules, defaults(settings))
     count = 0
-    for part in Part:
-        if not known.shortest(part):
-            continue
-        position = await database.read(retention.place, part.value, now())
+    for walk in _walks(known):
+        position = await database.read(retention.place, walk.name, now())
         for _ in range(steps):
             if position is None:
                 break
-            step: Swept = await database.write(
-                retention.sweep, part, known, now=now(), limit=STEP, position=position
-            )
+            step = await _step(database, walk, known, now(), position)
             count += step.messages
             position = step.position
-            await database.write(retention.advance, part.value, position, now())
+            await database.write(retention.advance, walk.name, position, now())
     if settings.retention.statistics:
         before = now() - timedelta(days=settings.retention.statistics)
         await database.write(retention.forget_hours, before=before)
     return count
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Over the messages that have the part, or over recipient lists."""
+
+    part: Part
+    over_lists: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.part} of lists" if self.over_lists else self.part.value
+
+
+def _walks(known: Rules) -> list[_Walk]:
+    over_messages = [_Walk(part) for part in Part if known.shortest(part)]
+    return over_messages + [_Walk(part, True) for part in retention_lists.PARTS if known.shortest(part)]
+
+
+async def _step(
+    database: Database, walk: _Walk, known: Rules, at: datetime, position: int, *, dry_run: bool = False
+) -> Swept:
+    if walk.part is Part.ATTACHMENTS:
+        return await _strip_some(database, known, at, position, dry_run=dry_run)
+    sweep = retention_lists.sweep if walk.over_lists else retention.sweep
+    call = database.read if dry_run else database.write
+    done: Swept = await call(sweep, walk.part, known, now=at, limit=STEP, position=position, dry_run=dry_run)
+    return done
+
+
+async def _strip_some(
+    database: Database, known: Rules, at: datetime, position: int, *, dry_run: bool
+) -> Swept:
+    """Mails are taken apart outside of any transaction, as a large one takes its time."""
+    due = await database.read(retention.look, Part.ATTACHMENTS, known, now=at, limit=STEP, position=position)
+    found, plain = 0, []
+    for identifier in due.ids:
+        raw = await database.read(messages.raw, identifier)
+        stripped = await asyncio.to_thread(strip, raw, at.date())
+        if stripped is None:
+            plain.append(identifier)
+        elif dry_run or await database.write(retention.keep_stripped, identifier, stripped, at):
+            found += 1
+    if plain and not dry_run:
+        await database.write(retention.without_files, plain, at)
+    return Swept(found, due.unsent, due.position)
+
+
+async def strip_one(database: Database, account_id: int | None, identifier: int) -> bool:
+    """Delete one message's attachments; False when there is no such message.
+
+    Raises `Refused` while somebody still waits for it.
+    """
+    if not await database.read(retention.sent, account_id, identifier):
+        return False
+    raw = await database.read(messages.raw, identifier)
+    stripped = await asyncio.to_thread(strip, raw, now().date())
+    if stripped is not None:
+        await database.write(retention.keep_stripped, identifier, stripped, now())
+    return True
 
 
 async def erase_some(database: Database, row: dict[str, Any], *, steps: int) -> dict[str, Any]:
@@ -149,6 +201,6 @@ def erase_files(settings: Settings, address: str) -> int:
     return gone
 
 
-async def scrub_record(settings: Settings) -> None:
+async def scrub_record(settings: Settings, *, full: bool = False) -> None:
     """Have the database let go of the octets of what was deleted; see `relay.store.scrub`."""
-    await asyncio.to_thread(scrub.scrub, settings.database_url)
+    await asyncio.to_thread(scrub.scrub, settings.database_url, full=full)

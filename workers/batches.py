@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from relay.bulk import reading
 from relay.bulk.letters import Writer, template_of, wish_of
 from relay.bulk.listfile import BadList
-from relay.bulk.uploads import Steering
+from relay.bulk.uploads import DISABLED, Steering
+from relay.bulk.wish import Wish
 from relay.core.clock import now
 from relay.core.errors import Conflict, Refused, Unavailable
 from relay.core.message import Submission
@@ -40,6 +42,8 @@ _LOOK = 1.0
 _FULL = 0.5
 #: mails made between two breaths of the event loop
 _BREATH = 10
+#: octets of mail made in one step, but for the last
+_OCTETS = 4 * 1024 * 1024
 #: seconds for which nobody else could write, after which a step waits as long; at most so long
 _LONGEST_REST = 0.2
 #: seconds after which an upload that did not end never will
@@ -111,7 +115,7 @@ class Batcher:
         stored = await self._database.read(
             templates.get, row["account_id"], str(row["template_id"]), row["version"]
         )
-        return template_of(stored["version"], wish_of(row))
+        return await asyncio.to_thread(template_of, stored["version"], wish_of(row))
 
     def _turn_over(self, began: float) -> bool:
         return self._stopping.is_set() or time.monotonic() - began > _TURN
@@ -124,7 +128,6 @@ class Batcher:
         """Rows of the list into the record, until its end or that of the turn."""
         began, size, wish = time.monotonic(), held.row["size"], wish_of(held.row)
         place = reading.place_of(held.row)
-        valid: int = held.row["valid"]
         while True:
             data = await self._database.read(batches.octets, held.id, place.offset)
             at_end = place.offset + len(data) >= size
@@ -136,7 +139,6 @@ class Batcher:
             except BadList as error:
                 await self._database.write(batches.end, held, BatchState.FAILED, str(error))
                 return
-            valid += sum(row.reason is None for row in step.rows)
             started = time.monotonic()
             await self._database.write(
                 batches.stage,
@@ -146,7 +148,7 @@ class Batcher:
                 stream=wish.stream,
                 once_each=wish.unique,
                 lease=_LEASE,
-                ended=_after(wish.validate_only, wish.start) if ended else None,
+                ended=_after(wish, held.row["send_at"]) if ended else None,
                 columns=step.place.columns or (),
                 delimiter=step.place.delimiter,
             )
@@ -175,21 +177,20 @@ class Batcher:
             else:
                 count = min(settings.group, room)
                 rows = await self._database.read(batches.waiting, held.id, cursor, count)
-                if rows:
-                    cursor = rows[-1]["number"]
-                fed = len(rows) < count
-                await self._queue_some(held, writer, rows, cursor=cursor, fed=fed)
-                room -= len(rows)
+                made = await asyncio.to_thread(_write, writer, rows)
+                if made.count:
+                    cursor = rows[made.count - 1]["number"]
+                fed = len(rows) < count and made.count == len(rows)
+                await self._queue_some(held, made, cursor=cursor, fed=fed)
+                room -= made.count
                 if fed:
                     return
             if self._turn_over(began):
                 await self._database.write_soon(batches.let_go, held)
                 return
 
-    async def _queue_some(
-        self, held: Held, writer: Writer, rows: Sequence[Mapping[str, Any]], *, cursor: int, fed: bool
-    ) -> None:
-        written, refused = await asyncio.to_thread(_write, writer, rows)
+    async def _queue_some(self, held: Held, made: "_Made", *, cursor: int, fed: bool) -> None:
+        written, refused = made.written, made.refused
         for place, number in enumerate(list(written)):
             try:
                 await self._intake.prepare(written[number])
@@ -212,38 +213,64 @@ class Batcher:
         await self._rest(min(took, _LONGEST_REST))
 
 
-def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[int, Submission], dict[int, str]]:
-    written: dict[int, Submission] = {}
-    refused: dict[int, str] = {}
+@dataclass(slots=True)
+class _Made:
+    """What became of some rows, in their order."""
+
+    written: dict[int, Submission] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return len(self.written) + len(self.refused)
+
+
+def _write(writer: Writer, rows: Sequence[Mapping[str, Any]]) -> _Made:
+    """Mail for the first of the rows: for as many as are made in time, and are not too much to hold together."""
+    began, octets, made = time.monotonic(), 0, _Made()
     for row in rows:
         try:
-            written[row["number"]] = writer.write(row["address"], row["variables"], now())
+            submission = writer.write(row["address"], row["variables"], now())
         except (Refused, ValueError) as error:
-            refused[row["number"]] = str(error)
-    return written, refused
+            made.refused[row["number"]] = str(error)
+        else:
+            made.written[row["number"]] = submission
+            octets += submission.size
+        if octets > _OCTETS or time.monotonic() - began > reading.SECONDS:
+            break
+    return made
 
 
-def _after(validate_only: bool, start: str) -> BatchState:
-    if validate_only:
+def _after(wish: Wish, send_at: datetime | None) -> BatchState:
+    """Where a list goes that is read."""
+    if wish.validate_only:
         return BatchState.DONE
-    return BatchState.SENDING if start == "auto" else BatchState.READY
+    waits = wish.start == "manual" or (send_at is not None and send_at > now())
+    return BatchState.READY if waits else BatchState.SENDING
 
 
 # What the clock does.
 
 
 async def watch(context: Context) -> None:
-    """Halt the batches that bounce too much, and close those of which nothing waits any more."""
+    """Start batches whose time has come, stop those that bounce too much or may not be sent, close what is done."""
     settings = context.settings.batches
     steering = Steering(context.database, context.queue)
+    for identifier in await context.database.read(batches.due, now()):
+        with contextlib.suppress(Conflict):
+            await steering.begin(identifier)
     for batch in await context.database.read(batches.sending):
+        if not batch["enabled"]:
+            with contextlib.suppress(Conflict):
+                await steering.halt(batch["id"], BatchState.PAUSED, DISABLED)
+            continue
         hard = await context.database.read(batches.hard_bounces, batch["id"]) - batch["forgiven"]
         if hard > settings.halt_after:
             known = await context.database.read(batches.processed, batch["id"]) - batch["before"]
             if hard > settings.halt_share * known:
                 reason = f"{hard} of {known} mails bounced for good"
                 with contextlib.suppress(Conflict):
-                    await steering.halt(batch["id"], reason)
+                    await steering.halt(batch["id"], BatchState.HALTED, reason)
                 continue
         if batch["fed"]:
             await context.database.write(batches.finish, batch["id"])

@@ -49,7 +49,8 @@ class Again:
         if found is None:
             raise NotFound(f"Message with ID {wanted} not found.")
         row, source = found
-        if row["redacted_at"] is not None or not source:
+        stripped = row["stripped_at"] is not None and row["attachments"]
+        if row["redacted_at"] is not None or stripped or not source:
             raise Redacted
         if "error_code" in (row["options"] or {}):
             raise Conflict("The message was refused and has never been a mail.")

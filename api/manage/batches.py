@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from api.answers import Answer
 from api.idempotency import MAX_KEY
 from api.manage import whose
-from api.manage.asking import BOX_PATTERN, Page, explain, identifier, page, query
+from api.manage.asking import BOX_PATTERN, Asked, Moment, Page, body, explain, identifier, page, query
 from api.manage.routes import add
 from api.manage.senders import AccountId
 from api.nomsa.forms import FormReader, boundary_of
@@ -27,11 +27,12 @@ from api.nomsa.rate import spend
 from api.nomsa.spool import Slice, Spool
 from api.services import Services
 from api.thin import ThinRoute
-from relay.bulk.letters import Writer, template_of, wish_of
+from relay.bulk.letters import template_of, wish_of
 from relay.bulk.uploads import Steering, Upload, check, store
 from relay.bulk.wish import Wish
-from relay.core.clock import now, wire_time
-from relay.core.errors import Refused, TooLarge
+from relay.core.address import parse_mailbox
+from relay.core.clock import wire_time
+from relay.core.errors import Redacted, Refused, TooLarge
 from relay.core.identity import Identity
 from relay.store import batches, templates
 from relay.store.batches import RowState
@@ -78,6 +79,10 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     row: Annotated[int, Field(ge=1, le=2**31 - 1, description="1 is the first below the header.")] = 1
+
+
+class NewTime(Asked):
+    send_at: Annotated[Moment | None, Field(description="Null is at once.")]
 
 
 class Batches:
@@ -164,18 +169,19 @@ class Batches:
         batch = await self._one(request, identity)
         row = await self._database.read(batches.row, batch["id"], number)
         if row["variables"] is None:
+            if row["state"] != RowState.REFUSED:
+                raise Redacted
             raise Refused(f"Row {number} is refused: {row['reason']}")
         stored = await self._database.read(
             templates.get, batch["account_id"], str(batch["template_id"]), batch["version"]
         )
-        template = template_of(stored["version"], wish_of(batch))
-        mail = Writer(batch, template).write(row["address"], row["variables"], now())
-        rendered = template.render(row["variables"])
+        template = await asyncio.to_thread(template_of, stored["version"], wish_of(batch))
+        rendered = await asyncio.to_thread(template.render, row["variables"])
         return Answer(
             {
                 "row": number,
                 "recipient": row["address"],
-                "from": mail.from_,
+                "from": str(parse_mailbox(wish_of(batch).from_)),
                 "subject": rendered.subject,
                 "html": rendered.html,
                 "text": rendered.text,
@@ -185,6 +191,14 @@ class Batches:
 
     async def start(self, request: Request) -> Answer:
         return await self._steer(request, self._steering.start)
+
+    async def change(self, request: Request) -> Answer:
+        """As long as it has not begun."""
+        identity = await self._gate.admit(request, "send")
+        asked = await body(request, NewTime)
+        wanted = identifier(request)
+        await self._steering.reschedule(whose.readable(identity), wanted, asked.send_at, identity.account)
+        return Answer(await self._shown(await self._one(request, identity)))
 
     async def pause(self, request: Request) -> Answer:
         return await self._steer(request, self._steering.pause)
@@ -278,6 +292,8 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "valid": row["valid"],
         "refused": row["refused"],
         "queued": row["queued"],
+        "send_at": wire_time(row["send_at"]),
+        "expires_at": wire_time(wish.expires_at),
         "created_at": wire_time(row["created_at"]),
         "started_at": wire_time(row["started_at"]),
         "ended_at": wire_time(row["ended_at"]),
@@ -376,6 +392,16 @@ _FORM = {
                     "validate_only": {"type": "boolean", "default": False},
                     "start": {**_TEXT, "enum": ["auto", "manual"], "default": "auto"},
                     "disable_tracking": {"type": "boolean", "default": False},
+                    "send_at": {
+                        **_TEXT,
+                        "format": "date-time",
+                        "description": "When it starts by itself; not with start=manual or validate_only.",
+                    },
+                    "expires_at": {
+                        **_TEXT,
+                        "format": "date-time",
+                        "description": "What has not gone by then is dropped, UNSENT.",
+                    },
                 },
             }
         }
@@ -401,10 +427,23 @@ def router(services: Services) -> APIRouter:
     add(routes, "GET", PATH, calls.list, "List batches", tag=tag, query=Listed)
     add(routes, "GET", one, calls.get, "Get a batch and how far it is", tag=tag)
     add(routes, "GET", f"{one}/rows", calls.rows, "List a batch's rows", tag=tag, query=Rows)
-    add(routes, "GET", f"{one}/preview", calls.preview, "See the mail for a row", tag=tag, query=Wanted)
+    add(
+        routes,
+        "GET",
+        f"{one}/preview",
+        calls.preview,
+        "See the mail for a row",
+        tag=tag,
+        query=Wanted,
+        refuses=(410,),
+    )
     add(
         routes, "GET", f"{one}/export", calls.export, "Get what became of every row", tag=tag,
         answers={"text/csv": {"schema": {"type": "string"}}},
+    )  # fmt: skip
+    add(
+        routes, "PATCH", one, calls.change, "Give a batch that has not begun another time", tag=tag,
+        asks=NewTime, refuses=(409,),
     )  # fmt: skip
     for name, endpoint, summary in (
         ("start", calls.start, "Send a batch that waits for it"),

@@ -17,6 +17,7 @@ from api.thin import ThinRoute
 from relay.core.clock import now, wire_time
 from relay.core.errors import Conflict, NotFound, Refused
 from relay.core.ids import made_at
+from relay.retention import strip_one
 from relay.store import erasure, retention
 
 
@@ -26,6 +27,9 @@ class NewErasure(Asked):
 
 class Redacting(Asked):
     addresses: Annotated[bool, Field(description="Whom it was for goes as well.")] = False
+    attachments_only: Annotated[
+        bool, Field(description="Only its attachments go, whatever `addresses` says; the rest can be read.")
+    ] = False
 
 
 class Erasures:
@@ -57,11 +61,14 @@ class Erasures:
         """Its bytes, its subject and what was given with it go; its status stays."""
         identity = await self._gate.admit(request, "manage")
         asked = await body(request, Redacting)
-        wanted = identifier(request)
+        account_id, wanted = whose.readable(identity), identifier(request)
         try:
-            done = await self._database.write(
-                retention.redact_one, whose.readable(identity), wanted, addresses=asked.addresses, now=now()
-            )
+            if asked.attachments_only:
+                done = await strip_one(self._database, account_id, wanted)
+            else:
+                done = await self._database.write(
+                    retention.redact_one, account_id, wanted, addresses=asked.addresses, now=now()
+                )
         except Refused as error:
             raise Conflict(error.message) from None
         if not done:

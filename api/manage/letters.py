@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 from api.manage.asking import BOX_PATTERN, Asked, Line, Moment, described
 from api.manage.describe import inlined
 from api.nomsa import attachments, extras
-from api.nomsa.request import HEADERS, METADATA, file_schema
+from api.nomsa.request import HEADERS, METADATA, TEMPLATED, file_schema
 from api.nomsa.spool import Spool
 from relay import policy
 from relay.core.address import InvalidAddress, normalise, parse_mailbox
@@ -99,16 +99,30 @@ class Track(Asked):
     clicks: bool | None = None
 
 
+def _or_from_a_template(schema: dict[str, Any]) -> None:
+    """`api.filling` puts what a template says in its place, so the model itself has no such fields."""
+    written = {**schema, "anyOf": [_with(name) for name in ("html", "text")]}
+    filled = {
+        **schema,
+        "properties": TEMPLATED
+        | {
+            name: one for name, one in schema["properties"].items() if name not in {"subject", "html", "text"}
+        },
+        "required": ["template", *(name for name in schema["required"] if name != "subject")],
+        "description": "The same mail, made from a template.",
+    }
+    schema.clear()
+    schema["anyOf"] = [written, filled]
+
+
+def _with(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
 class NewMessage(Asked):
     """A mail for everybody in `to`, `cc` and `bcc`, each of whom has a state of their own."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"required": [name], "properties": {name: {"type": "string"}}} for name in ("html", "text")
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_or_from_a_template)
 
     from_: Annotated[Box, Field(alias="from")]
     to: Annotated[Boxes, Field(min_length=1)]

@@ -12,7 +12,7 @@ from api.manage import whose
 from api.manage.asking import Asked, Line, body, described, page, query
 from api.manage.senders import AccountId
 from api.services import Services
-from relay.core.errors import NotFound
+from relay.core.errors import NotFound, Refused
 from relay.core.status import Lane
 from relay.core.stream import BUILT_IN, Leaving, Stream, Track, is_name
 from relay.core.timing import QuietHours
@@ -80,6 +80,14 @@ QuietWindow = Annotated[
 ]
 
 
+Provider = Annotated[
+    Annotated[str, Field(max_length=64), described("^capture$")] | None,
+    Field(
+        description="By which its mail rather goes, where its route has that one; null is as the route says."
+    ),
+]
+
+
 class ChangedStream(Asked):
     title: Title = None
     lane: LaneWord = "normal"
@@ -89,6 +97,7 @@ class ChangedStream(Asked):
     unsubscribe_from: From = "stream"
     complaint_from: ComplaintFrom = "account"
     quiet: QuietWindow = None
+    provider: Provider = None
 
 
 class NewStream(ChangedStream):
@@ -106,10 +115,12 @@ class Streams:
     def __init__(self, services: Services) -> None:
         self._database = services.database
         self._gate = services.gate
+        self._providers = services.providers
 
     async def create(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "manage")
         asked = await body(request, NewStream)
+        self._check(asked)
         account_id = whose.account(identity, asked.account_id)
         await self._database.read(accounts.get_account, account_id)
         made = await self._database.write(streams.create, account_id, _changed(Stream(asked.name), asked))
@@ -131,10 +142,15 @@ class Streams:
         identity = await self._gate.admit(request, "manage")
         account_id = whose.account(identity, query(request, Whose).account_id)
         asked = await body(request, ChangedStream)
+        self._check(asked)
         before = await self._database.read(streams.get, account_id, _named(request))
         await self._database.read(accounts.get_account, account_id)
         after = await self._database.write(streams.replace, account_id, _changed(before, asked))
         return Answer(shown(after))
+
+    def _check(self, asked: ChangedStream) -> None:
+        if asked.provider is not None and asked.provider not in self._providers:
+            raise Refused(f'"provider" is invalid: there is no provider {asked.provider}')
 
     async def remove(self, request: Request) -> Response:
         identity = await self._gate.admit(request, "manage")
@@ -179,4 +195,5 @@ def shown(stream: Stream) -> dict[str, Any]:
         "quiet": dict(zip(("from", "to", "timezone"), stream.quiet.words(), strict=True))
         if stream.quiet
         else None,
+        "provider": stream.provider,
     }

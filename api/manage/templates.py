@@ -1,5 +1,6 @@
 """/v1/templates: mail with places for variables, stored in versions."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ from relay.core.message import EnvelopeRecipient, Submission
 from relay.core.status import Door
 from relay.store import accounts, templates
 from relay.store.templates import NewVersion
-from relay.templates import Source, Template, load
+from relay.templates import Source, fill, load
 from relay.templates.render import MAX_SOURCE, MAX_SUBJECT_SOURCE, check_variables
 
 #: octets of a request with a template in it
@@ -92,7 +93,7 @@ class Written(Asked):
 
     def checked(self) -> NewVersion:
         """Raises `BadTemplate`."""
-        Template(Source(self.subject, self.html, self.text))
+        load(Source(self.subject, self.html, self.text))
         return NewVersion(self.subject, self.html, self.text, self.note)
 
 
@@ -142,7 +143,8 @@ class Templates:
         asked = await body(request, NewTemplate, limit=_MAX)
         account_id = whose.account(identity, asked.account_id)
         await self._database.read(accounts.get_account, account_id)
-        made = await self._database.write(templates.create, account_id, asked.name, asked.checked())
+        first = await asyncio.to_thread(asked.checked)
+        made = await self._database.write(templates.create, account_id, asked.name, first)
         return Answer(shown(made), 201)
 
     async def list(self, request: Request) -> Answer:
@@ -177,11 +179,12 @@ class Templates:
     async def add_version(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "manage")
         asked = await body(request, FurtherVersion, limit=_MAX)
+        further = await asyncio.to_thread(asked.checked)
         made = await self._database.write(
             templates.add_version,
             whose.readable(identity),
             _id(request),
-            asked.checked(),
+            further,
             activate=asked.activate,
         )
         return Answer(shown(made), 201)
@@ -215,7 +218,7 @@ class Templates:
         found = await self._database.read(
             templates.get, whose.readable(identity), _id(request), asked.version
         )
-        rendered = load(source(found["version"])).render(asked.variables)
+        rendered = await fill(source(found["version"]), asked.variables)
         return Answer({"subject": rendered.subject, "html": rendered.html, "text": rendered.text})
 
     async def test(self, request: Request) -> Answer:
@@ -227,7 +230,7 @@ class Templates:
         author = parse_mailbox(asked.from_)
         policy.check_sender(identity, author.address)
         found = await self._database.read(templates.get, identity.account_id, _id(request), asked.version)
-        rendered = load(source(found["version"])).render(asked.variables)
+        rendered = await fill(source(found["version"]), asked.variables)
         if await self._blacklist.among(identity.account_id, [asked.to], None):
             raise Suppressed
         to = [Mailbox("", asked.to)]

@@ -101,6 +101,26 @@ TRACK = {
 }
 
 
+#: instead of what the mail says
+TEMPLATED: dict[str, dict[str, Any]] = {
+    "template": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "x-typical": "^[a-z][a-z0-9._-]{0,63}$",
+        "description": "The id or the name of a template of the account's.",
+    },
+    "variables": {
+        "type": "object",
+        "maxProperties": 200,
+        "propertyNames": {"x-typical": "^[A-Za-km-z][A-Za-z0-9_]{0,63}$"},
+        "description": "What the template is filled with, by name; values of any kind.",
+    },
+}
+#: what stands in its place
+_SAID = ("subject", "body", "text")
+
+
 def _json_text(schema: dict[str, Any], pattern: str) -> dict[str, Any]:
     return {
         "type": "string",
@@ -115,9 +135,14 @@ _METADATA_TEXT = _json_text(
     METADATA, r'^\{(?:"[a-z]{1,20}":(?:"[A-Za-z0-9 ]{0,40}"|[1-9][0-9]{0,8}|true|false|null))?\}$'
 )
 _HEADERS_TEXT = _json_text(HEADERS, r'^\{(?:"X-[A-Z][a-z]{1,20}":"[A-Za-z0-9]{1,40}")?\}$')
+_VARIABLES_TEXT = _json_text(
+    TEMPLATED["variables"], r'^\{(?:"[a-k][a-z]{0,20}":(?:"[A-Za-z0-9 ]{0,40}"|[1-9][0-9]{0,8}))?\}$'
+)
 _TRACK_TEXT = _json_text(TRACK, r'^\{(?:"(?:opens|clicks)":(?:true|false))?\}$')
 
-_AS_JSON = {name: {"contentType": "application/json"} for name in ("metadata", "headers", "track")}
+_AS_JSON = {
+    name: {"contentType": "application/json"} for name in ("metadata", "headers", "track", "variables")
+}
 #: how the fields of a form are written that are no plain text
 _ENCODINGS: dict[str, dict[str, Any]] = {
     "multipart/form-data": {
@@ -171,6 +196,7 @@ def _fields() -> dict[str, Any]:
         "headers": HEADERS,
         "stream": STREAM,
         "track": TRACK,
+        **TEMPLATED,
         "send_at": _MOMENT | {"description": "Not before then. A time that has come means at once."},
         "expires_at": _MOMENT | {"description": "What has not gone by then is dropped, UNSENT."},
     }
@@ -178,7 +204,6 @@ def _fields() -> dict[str, Any]:
 
 def request_body(settings: AttachmentSettings) -> dict[str, Any]:
     """The `requestBody` of the call."""
-    required = ["recipient", "subject", "body"]
     limits = f"At most {settings.max_total} octets together" + (
         f", {settings.max_file} each" if settings.max_file else ""
     )
@@ -217,22 +242,36 @@ def request_body(settings: AttachmentSettings) -> dict[str, Any]:
             "metadata": _METADATA_TEXT,
             "headers": _HEADERS_TEXT,
             "track": _TRACK_TEXT,
+            "variables": _VARIABLES_TEXT,
         },
     }
     return {
         "required": True,
         "content": {
-            kind: {
-                "schema": {
-                    "type": "object",
-                    "required": required,
-                    "properties": properties,
-                    "additionalProperties": False,
-                },
-                **_ENCODINGS.get(kind, {}),
-            }
+            kind: {"schema": _written_or_filled(properties), **_ENCODINGS.get(kind, {})}
             for kind, properties in contents.items()
         },
+    }
+
+
+def _written_or_filled(properties: dict[str, Any]) -> dict[str, Any]:
+    """A mail in words of its own, or one that a template has the words for."""
+    written = {name: one for name, one in properties.items() if name not in TEMPLATED}
+    filled = {name: one for name, one in properties.items() if name not in _SAID}
+    return {
+        "anyOf": [
+            _object(["recipient", "subject", "body"], written),
+            _object(["recipient", "template"], filled) | {"description": "The same, made from a template."},
+        ]
+    }
+
+
+def _object(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": required,
+        "properties": properties,
+        "additionalProperties": False,
     }
 
 

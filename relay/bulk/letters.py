@@ -62,6 +62,7 @@ class Writer:
             batch_id=self._batch["id"],
             track=self._track,
             smtputf8=not (head.isascii() and address.isascii()),
+            expires_at=self._wish.expires_at,
             options=options,
         )
 

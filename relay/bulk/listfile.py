@@ -41,6 +41,8 @@ class Records:
 
     fields: list[list[str]]
     consumed: int
+    #: where each of them ends
+    ends: list[int]
 
 
 class _Lines:
@@ -98,7 +100,7 @@ def records(data: bytes, notation: Notation, *, at_end: bool, limit: int, first:
     """
     lines = _Lines(data, notation.encoding, at_end=at_end)
     reader = csv.reader(lines, delimiter=notation.delimiter, strict=True)
-    found = Records([], 0)
+    found = Records([], 0, [])
     while len(found.fields) < limit:
         lines.start = lines.position
         try:
@@ -115,6 +117,7 @@ def records(data: bytes, notation: Notation, *, at_end: bool, limit: int, first:
         found.consumed = lines.position
         if fields:
             found.fields.append(fields)
+            found.ends.append(found.consumed)
     return found
 
 

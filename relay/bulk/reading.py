@@ -1,5 +1,6 @@
 """From octets of a list to rows that are known to make a mail, or why not."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,9 @@ from relay.store.batches import Row
 from relay.templates import Template
 from relay.templates.render import check_variables
 
-#: rows of one step
+#: rows of one step, and seconds after which it takes no further one: some templates take their time
 STEP = 500
+SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,13 @@ def read(data: bytes, place: Place, wish: Wish, template: Template, *, at_end: b
     encoding = listfile.ENCODINGS[wish.encoding]
     notation = Notation(place.delimiter, encoding)
     found = listfile.records(data, notation, at_end=at_end, limit=STEP, first=place.rows + 1)
-    rows = [
-        _row(place.rows + number, fields, place.columns, template)
-        for number, fields in enumerate(found.fields, 1)
-    ]
-    after = Place(place.offset + found.consumed, place.rows + len(rows), place.columns, place.delimiter)
+    began, consumed, rows = time.monotonic(), found.consumed, list[Row]()
+    for number, (fields, end) in enumerate(zip(found.fields, found.ends, strict=True), place.rows + 1):
+        rows.append(_row(number, fields, place.columns, template))
+        if time.monotonic() - began > SECONDS:
+            consumed = end
+            break
+    after = Place(place.offset + consumed, place.rows + len(rows), place.columns, place.delimiter)
     return Step(rows, after)
 
 

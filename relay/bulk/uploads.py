@@ -1,18 +1,22 @@
 """A list on its way into the record, and what its owner does with it there."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from relay.bulk.letters import template_of
+from relay.bulk.letters import template_of, wish_of
 from relay.bulk.wish import Wish
 from relay.core.address import parse_mailbox
 from relay.core.clock import now
+from relay.core.errors import Conflict, Refused
 from relay.core.identity import Identity
 from relay.core.status import State
+from relay.core.timing import fault
 from relay.policy import check_sender
 from relay.queue import Queue
 from relay.store import backlog, batches, interventions, streams, templates, uploads
@@ -39,8 +43,11 @@ class Upload:
 async def check(database: Database, identity: Identity, upload: Upload) -> dict[str, Any]:
     """The template to be used. Raises a `Refused` for what cannot or may not be sent."""
     check_sender(identity, parse_mailbox(upload.wish.from_).address)
+    wrong = fault(upload.wish.send_at, upload.wish.expires_at, now())
+    if wrong is not None:
+        raise Refused(" ".join(wrong))
     template = await database.read(templates.usable, identity.account_id, upload.template, upload.version)
-    template_of(template["version"], upload.wish)
+    await asyncio.to_thread(template_of, template["version"], upload.wish)
     await database.read(streams.get, identity.account_id, upload.wish.stream)
     return template
 
@@ -74,6 +81,7 @@ async def store(
         options={**options, "key_track": list(identity.track)},
         fingerprint=fingerprint,
         size=size,
+        send_at=upload.wish.send_at,
     )
     identifier = await database.write(uploads.begin, new)
     for number, piece in enumerate(_parts(pieces)):
@@ -94,10 +102,11 @@ def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(waiting)
 
 
+#: why a batch is paused by the clock
+DISABLED = "the account is disabled"
 _STARTABLE = (BatchState.READY,)
 _RUNNING = (BatchState.SENDING, BatchState.PAUSED)
 _STOPPED = (BatchState.PAUSED, BatchState.HALTED, BatchState.SENDING)
-_OPEN = (BatchState.READING, BatchState.READY, BatchState.SENDING, BatchState.PAUSED, BatchState.HALTED)
 
 
 class Steering:
@@ -111,15 +120,39 @@ class Steering:
         """Send a batch that was read and waits. Raises `Conflict`, `NotFound`; so do the others."""
         await self._move(account_id, identifier, BatchState.SENDING, _STARTABLE)
 
+    async def reschedule(
+        self, account_id: int | None, identifier: int, send_at: datetime | None, by: str
+    ) -> None:
+        """Send a list that has not begun at another time; None is at once. Raises `Refused` for impossible ones."""
+        batch = await self._database.read(batches.get, account_id, identifier)
+        expires_at = wish_of(batch).expires_at
+        wrong = fault(send_at, expires_at, now()) if send_at is not None else None
+        if wrong is not None:
+            raise Refused(" ".join(wrong))
+        await self._database.write(batches.reschedule, account_id, identifier, send_at or now())
+
     async def pause(self, account_id: int | None, identifier: int, by: str) -> None:
         """Nothing further goes out, except what a worker has in its hands."""
         await self._move(account_id, identifier, BatchState.PAUSED, _RUNNING)
         await self._each(identifier, (State.QUEUED,), Order(Action.HOLD, by, "the batch is paused"))
 
-    async def halt(self, identifier: int, reason: str) -> None:
-        """What the clock does for its bounces."""
-        await self._move(None, identifier, BatchState.HALTED, (BatchState.SENDING,), reason)
-        await self._each(identifier, (State.QUEUED,), Order(Action.HOLD, "pillarbox", reason))
+    async def begin(self, identifier: int) -> None:
+        """What the clock does for a list whose time has come."""
+        try:
+            await self.start(None, identifier, "pillarbox")
+        except Conflict:
+            await self._move(None, identifier, BatchState.PAUSED, _STARTABLE, DISABLED)
+
+    async def halt(self, identifier: int, state: BatchState, reason: str) -> None:
+        """What the clock does: for bounces, or for a disabled account.
+
+        Held first, so that a clock which vanishes on the way is followed by one that does it all; and once more for
+        what was made in between.
+        """
+        hold = Order(Action.HOLD, "pillarbox", reason)
+        await self._each(identifier, (State.QUEUED,), hold)
+        await self._move(None, identifier, state, (BatchState.SENDING,), reason)
+        await self._each(identifier, (State.QUEUED,), hold)
 
     async def resume(self, account_id: int | None, identifier: int, by: str) -> None:
         await self._move(account_id, identifier, BatchState.SENDING, _STOPPED)
@@ -127,7 +160,7 @@ class Steering:
 
     async def cancel(self, account_id: int | None, identifier: int, by: str) -> None:
         """What has not gone out never will."""
-        await self._move(account_id, identifier, BatchState.CANCELLED, (*_OPEN, BatchState.CANCELLED))
+        await self._move(account_id, identifier, BatchState.CANCELLED, (*batches.OPEN, BatchState.CANCELLED))
         await self._each(
             identifier, (State.QUEUED, State.HELD), Order(Action.CANCEL, by, "the batch is cancelled")
         )

@@ -1,9 +1,10 @@
 """What the owner of a list wants done with it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from relay.bulk.listfile import DELIMITERS, ENCODINGS, RECIPIENT
 from relay.core.address import InvalidAddress, parse_mailbox
@@ -67,6 +68,20 @@ def _delimiter(written: str) -> str:
     return given
 
 
+def _moment(given: Any) -> Any:
+    """A time with its zone, from a request's words or from the record."""
+    if isinstance(given, str):
+        try:
+            given = datetime.fromisoformat(given)
+        except ValueError:
+            given = None
+    if given is not None and (not isinstance(given, datetime) or given.tzinfo is None):
+        given = None
+    if given is None:
+        raise ValueError("must be a time with its zone, such as 2030-01-31T12:00:00Z")
+    return given.astimezone(UTC)
+
+
 def _encoding(written: str) -> str:
     if written.lower() not in ENCODINGS:
         raise ValueError(f"must be one of {', '.join(ENCODINGS)}")
@@ -95,3 +110,13 @@ class Wish(BaseModel):
     validate_only: bool = False
     start: Literal["auto", "manual"] = "auto"
     disable_tracking: bool = False
+    #: when a list that starts by itself does so; a time that has come is at once
+    send_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    #: when its mail is of no use any more: what has not gone by then is dropped
+    expires_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> "Wish":
+        if self.send_at is not None and (self.start == "manual" or self.validate_only):
+            raise ValueError("send_at is for a list that starts by itself")
+        return self

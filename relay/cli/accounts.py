@@ -67,14 +67,17 @@ def rename(
 
 @app.command()
 def disable(name: Name, config: ConfigOption = None) -> None:
-    """Stop every key of an account; running processes notice within seconds. Mail it handed in goes on."""
+    """Stop every key of an account; running processes notice within seconds.
+
+    Mail it handed in goes on; its recipient lists are paused, and what of them is in the queue is held.
+    """
     _change(config, name, {"disabled_at": now()})
     console.print(f"account {name} is disabled", markup=False)
 
 
 @app.command()
 def enable(name: Name, config: ConfigOption = None) -> None:
-    """Let a disabled account's keys work again."""
+    """Let a disabled account's keys work again; its lists go on once they are resumed."""
     _change(config, name, {"disabled_at": None})
     console.print(f"account {name} is enabled", markup=False)
 

@@ -58,6 +58,12 @@ def send(
     encoding: Annotated[str, typer.Option(help="utf-8, latin-1 or windows-1252.")] = "utf-8",
     validate_only: Annotated[bool, typer.Option(help="Read and check the list; send nothing.")] = False,
     manual: Annotated[bool, typer.Option("--manual", help="Wait for `batches start`.")] = False,
+    send_at: Annotated[
+        str | None, typer.Option(help="When to begin, with its zone: 2030-01-31T12:00:00Z.")
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="When the mail is of no use any more; what is left is dropped.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until it is done.")] = False,
     account: Account = "default",
     config: ConfigOption = None,
@@ -78,12 +84,15 @@ def send(
         "encoding": encoding,
         "validate_only": validate_only,
         "start": "manual" if manual else "auto",
+        "send_at": send_at,
+        "expires_at": expires_at,
     }
     try:
         wish = Wish.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        fail(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}")
+        where = ".".join(map(str, first["loc"]))
+        fail((f"{where}: " if where else "") + first["msg"].removeprefix("Value error, "))
     settings = settings_from(config)
     if list_.stat().st_size > settings.batches.max_list:
         fail(f"the list is larger than batches.max_list, {settings.batches.max_list} octets")
@@ -188,6 +197,26 @@ def export(identifier: Id, config: ConfigOption = None) -> None:
 def start(identifier: Id, config: ConfigOption = None) -> None:
     """Send a batch that waits for it."""
     _steer(identifier, config, lambda steering: steering.start(None, identifier, "command line"))
+
+
+@app.command()
+def reschedule(
+    identifier: Id,
+    send_at: Annotated[str, typer.Argument(help="A time with its zone, or `now`.")],
+    config: ConfigOption = None,
+) -> None:
+    """Give a batch that has not begun another time."""
+    from datetime import datetime
+
+    moment = None
+    if send_at != "now":
+        try:
+            moment = datetime.fromisoformat(send_at)
+        except ValueError:
+            fail(f"{send_at}: is no time; one is 2030-01-31T12:00:00Z", 2)
+        if moment.tzinfo is None:
+            fail(f"{send_at}: has no time zone; one is 2030-01-31T12:00:00Z", 2)
+    _steer(identifier, config, lambda steering: steering.reschedule(None, identifier, moment, "command line"))
 
 
 @app.command()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Show and change how long things are kept; clean up now.")
 
+Full = Annotated[
+    bool, typer.Option("--full", help="PostgreSQL: write every table anew; nobody reaches it meanwhile.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; nothing is changed.")]
 
 
@@ -56,9 +59,7 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
 
     settings = settings_from(config)
     found = _with_database(settings, lambda database: sweep_all(database, settings, dry_run=dry_run))
-    rows = [
-        {"part": part.value, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()
-    ]
+    rows = [{"part": part, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()]
     if as_json:
         show_json(rows)
     elif not rows:
@@ -120,30 +121,39 @@ def set_(
 
 
 @app.command()
-def scrub(config: ConfigOption = None) -> None:
-    """Have the database let go of the octets of what was deleted. Writers wait until it has ended."""
+def scrub(full: Full = False, config: ConfigOption = None) -> None:
+    """Have the database let go of the octets of what was deleted. On SQLite writers wait until it has ended."""
     from relay.store.scrub import scrub as work
 
     settings = settings_from(config)
-    work(settings.database_url)
+    work(settings.database_url, full=full)
     console.print("done", markup=False)
 
 
 def redact(
     message: Annotated[int, typer.Argument(help="The message's id.")],
     addresses: Annotated[bool, typer.Option("--addresses", help="Whom it was for goes as well.")] = False,
+    attachments: Annotated[
+        bool, typer.Option("--attachments", help="Only its attachments go; the rest can be read.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Delete what a message says; its status stays."""
     from relay.core.clock import now
+    from relay.retention import strip_one
     from relay.store.retention import redact_one
 
-    done = in_record(
-        settings_from(config), redact_one, None, message, addresses=addresses, now=now(), writing=True
-    )
+    if addresses and attachments:
+        fail("--addresses and --attachments exclude one another", 2)
+    settings = settings_from(config)
+    if attachments:
+        done = _with_database(settings, lambda database: strip_one(database, None, message))
+    else:
+        done = in_record(settings, redact_one, None, message, addresses=addresses, now=now(), writing=True)
     if not done:
         fail(f"there is no message {message}")
-    console.print(f"message {message} is redacted", markup=False)
+    what = f"the attachments of message {message} are" if attachments else f"message {message} is"
+    console.print(f"{what} redacted", markup=False)
 
 
 def erase(
@@ -152,6 +162,7 @@ def erase(
     scrubbing: Annotated[
         bool, typer.Option("--scrub/--no-scrub", help="Have the database let go of the octets too.")
     ] = True,
+    full: Full = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -170,11 +181,12 @@ def erase(
     row = _with_database(settings, lambda database: retention.erase(database, clean(address), "cli"))
     files = retention.erase_files(settings, address)
     if scrubbing:
-        let_go(settings.database_url)
+        let_go(settings.database_url, full=full)
     _show_counts({**row["counts"], "files": files}, as_json)
     if row["state"] != erasure.DONE:
         fail(
-            "mail that names the address still waits for other recipients; the clock goes on once it has left"
+            "mail that names the address still waits for other recipients, or a list is not read or sent yet; "
+            "the clock goes on once that is done"
         )
     if not as_json:
         console.print(f"erased; a last search found nothing (erasure {row['id']})", markup=False)

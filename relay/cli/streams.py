@@ -47,6 +47,11 @@ Quiet = Annotated[
     typer.Option(help="Hours in which its mail waits: '22:00-07:00 Europe/Berlin', or none."),
 ]
 
+Provider = Annotated[
+    str | None,
+    typer.Option(help="By which its mail rather goes, where its route has that one; or none."),
+]
+
 
 @app.command("list")
 def list_(account: Account = "default", config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -76,6 +81,7 @@ def add(
     unsubscribe_from: From = None,
     complaint_from: ComplaintFrom = None,
     quiet: Quiet = None,
+    provider: Provider = None,
     config: ConfigOption = None,
 ) -> None:
     """Add a stream; doors know it within seconds."""
@@ -84,7 +90,13 @@ def add(
     changes = _changes(
         title, lane, unsubscribe, unsubscribe_from=unsubscribe_from, complaint_from=complaint_from
     )
-    stream = replace(Stream(name), track=Track(track_opens, track_clicks), **changes, **_hours(quiet))
+    stream = replace(
+        Stream(name),
+        track=Track(track_opens, track_clicks),
+        **changes,
+        **_hours(quiet),
+        **_way(provider, config),
+    )
 
     def work(connection: "sa.Connection") -> Stream:
         return streams.create(connection, accounts.account_by_name(connection, account), stream)
@@ -105,6 +117,7 @@ def change(
     unsubscribe_from: From = None,
     complaint_from: ComplaintFrom = None,
     quiet: Quiet = None,
+    provider: Provider = None,
     config: ConfigOption = None,
 ) -> None:
     """Change a stream, a built-in one too; what is not named stays."""
@@ -121,7 +134,9 @@ def change(
         return streams.replace(
             connection,
             account_id,
-            replace(before, track=track.over(before.track), **changes, **_hours(quiet)),
+            replace(
+                before, track=track.over(before.track), **changes, **_hours(quiet), **_way(provider, config)
+            ),
         )
 
     in_record(settings_from(config), work, writing=True)
@@ -166,6 +181,17 @@ def _hours(written: str | None) -> dict[str, Any]:
         fail(f"--quiet: {error}; the form is '22:00-07:00 Europe/Berlin'", 2)
 
 
+def _way(provider: str | None, config: ConfigOption) -> dict[str, Any]:
+    if provider is None:
+        return {}
+    if provider == "none":
+        return {"provider": None}
+    known = settings_from(config).ways_out
+    if provider not in known:
+        fail(f"--provider: there is no provider {provider}; there are {', '.join(sorted(known))}", 2)
+    return {"provider": provider}
+
+
 def _row(stream: Stream) -> dict[str, Any]:
     return {
         "name": stream.name,
@@ -174,6 +200,8 @@ def _row(stream: Stream) -> dict[str, Any]:
         "clicks": stream.track.clicks,
         "unsubscribe": stream.unsubscribe,
         "from": stream.unsubscribe_from.value,
+        "complaint": stream.complaint_from.value,
         "title": stream.title,
         "quiet": "{}-{} {}".format(*stream.quiet.words()) if stream.quiet else None,
+        "provider": stream.provider,
     }

@@ -99,7 +99,7 @@ def take_apart(raw: bytes) -> Parts:
     head = raw[:cut]
     fields = mime.scan(head)
     found = _Found()
-    found.walk(_Entity(head, raw[cut:]), frozenset({"text", "html"}), depth=0)
+    found.walk(Entity(head, raw[cut:]), frozenset({"text", "html"}), depth=0)
     authors = _boxes(head, fields, b"from", strict=True)
     if len(authors) != 1:
         raise Unsayable("the mail has no From field" if not authors else "the mail has several authors")
@@ -145,7 +145,7 @@ def _boxes(
     return tuple(boxes)
 
 
-class _Entity:
+class Entity:
     """One MIME entity: its header block and its body, still encoded."""
 
     __slots__ = ("body", "disposition", "head", "message", "type")
@@ -203,7 +203,12 @@ class _Entity:
         # Every octet is a character of Latin-1, so what arrives may look wrong but is all there.
         return data.decode("latin-1").replace("\r\n", "\n")
 
-    def children(self) -> Iterator["_Entity"]:
+    def children(self) -> Iterator["Entity"]:
+        for start, end in self.spans():
+            yield _entity(self.body[start:end])
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Where in the body each part of a multipart begins and ends, less the line ends of the delimiters."""
         boundary = self.message.get_boundary()
         if not boundary:
             raise Unsayable("a multipart has no boundary")
@@ -217,19 +222,20 @@ class _Entity:
             if count > _PARTS:
                 raise Unsayable("the mail has too many parts")
             if start >= 0:
-                yield _entity(self.body[start : found.start()])
+                yield min(start, found.start()), found.start()
             start = found.end() + 2
             if found[1]:
                 return
         if start < 0:
             return
         # Without its closing line the last part goes to the end (RFC 2046 5.1.2 wants one; readers go on).
-        yield _entity(self.body[start:].removesuffix(b"\r\n"))
+        end = len(self.body) - 2 * self.body.endswith(b"\r\n", start)
+        yield min(start, end), end
 
 
-def _entity(data: bytes) -> _Entity:
+def _entity(data: bytes) -> Entity:
     cut = mime.split_head(data)
-    return _Entity(data[:cut], data[cut:])
+    return Entity(data[:cut], data[cut:])
 
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
@@ -256,7 +262,7 @@ class _Found:
     count: int = 0
 
     def walk(
-        self, entity: _Entity, free: frozenset[str], *, depth: int, among: bool = False, related: bool = False
+        self, entity: Entity, free: frozenset[str], *, depth: int, among: bool = False, related: bool = False
     ) -> frozenset[str]:
         """Sort an entity in; returns which of the `free` places (text, html) of the body it took.
 
@@ -284,7 +290,7 @@ class _Found:
         return frozenset()
 
     def _multipart(
-        self, entity: _Entity, free: frozenset[str], *, depth: int, related: bool
+        self, entity: Entity, free: frozenset[str], *, depth: int, related: bool
     ) -> frozenset[str]:
         taken: frozenset[str] = frozenset()
         children = list(entity.children())
@@ -307,7 +313,7 @@ class _Found:
             taken |= self.walk(child, frozenset() if taken else free, depth=depth + 1, related=related)
         return taken
 
-    def _attach(self, entity: _Entity, *, related: bool) -> None:
+    def _attach(self, entity: Entity, *, related: bool) -> None:
         name = entity.name
         if not name:
             ending = (

@@ -56,6 +56,8 @@ class Stream:
     title: str | None = None  #: what recipients read when they leave
     #: in which its mail waits; URGENT mail does not
     quiet: QuietHours | None = None
+    #: by which its mail rather goes, where its route has that one and the mail names none itself
+    provider: str | None = None
 
 
 BUILT_IN: Mapping[str, Stream] = MappingProxyType(

@@ -15,6 +15,8 @@ class RetentionSettings(Section):
 
     #: what a mail says: its bytes with all attachments, its subject, and what its sender gave with it
     body: Days = 0
+    #: only its attachments: the mail stays readable, with a note where each of them was
+    attachments: Days = 0
     #: only what a REST client gave (params, metadata); the mail itself stays readable
     params: Days = 0
     #: recipients' addresses, and the replies and reports that name them

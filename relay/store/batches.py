@@ -20,7 +20,7 @@ from relay.store import messages, suppressions
 from relay.store import tables as t
 from relay.store.messages import Group, Stored
 from relay.store.rows import Columns, Many, insert_rows
-from relay.store.tables.batches import WORKING
+from relay.store.tables.batches import SCHEDULED, WORKING
 
 #: octets of a list per row of `batch_part`
 PART = 512 * 1024
@@ -33,11 +33,17 @@ class BatchState(StrEnum):
     READING = "reading"
     READY = "ready"  #: read, and waits for a start
     SENDING = "sending"
-    PAUSED = "paused"  #: by its owner
+    PAUSED = "paused"  #: by its owner, or because the account was disabled
     HALTED = "halted"  #: by itself, for its bounces
     DONE = "done"  #: nothing of it waits any more
     CANCELLED = "cancelled"
     FAILED = "failed"  #: its list cannot be read
+
+
+#: in which rows may still become mail
+OPEN = (
+    BatchState.READING, BatchState.READY, BatchState.SENDING, BatchState.PAUSED, BatchState.HALTED,
+)  # fmt: skip
 
 
 class RowState(StrEnum):
@@ -85,7 +91,12 @@ def any_free(connection: sa.Connection, *, now: datetime) -> bool:
 
 def _free(now: datetime) -> sa.Select[Any]:
     free = sa.or_(_B.lease_until.is_(None), _B.lease_until <= now)
-    return sa.select(_B.id).where(sa.text(WORKING), free, _B.fed.is_(sa.false()))
+    return sa.select(_B.id).where(sa.text(WORKING), free, _B.fed.is_(sa.false()), _MAY)
+
+
+#: a disabled account sends nothing further; its list may be read
+_ENABLED = sa.exists().where(t.account.c.id == _B.account_id, t.account.c.disabled_at.is_(None))
+_MAY = sa.or_(_B.state != BatchState.SENDING, _ENABLED)
 
 
 def claim(connection: sa.Connection, *, now: datetime, lease: float) -> Held | None:
@@ -112,7 +123,7 @@ def show(connection: sa.Connection, held: Held, *, lease: float, **values: Any) 
     """Begin a step: raises `Lost` unless the batch is still in these hands and in this state."""
     shown = (
         t.batch.update()
-        .where(_B.id == held.id, _B.fence == held.fence, _B.state == held.state)
+        .where(_B.id == held.id, _B.fence == held.fence, _B.state == held.state, _MAY)
         .values(lease_until=now() + timedelta(seconds=lease), **values)
     )
     if connection.execute(shown).rowcount != 1:
@@ -375,8 +386,18 @@ def move(
     of: Sequence[BatchState],
     reason: str | None = None,
 ) -> dict[str, Any]:
-    """Bring a batch from one of the states `of` to another. Raises `Conflict` from others, and `NotFound`."""
+    """Bring a batch from one of the states `of` to another.
+
+    Raises `Conflict` from others, `NotFound`, and `Conflict` where a disabled account would send.
+    """
     before = get(connection, account_id, identifier)
+    if (
+        state is BatchState.SENDING
+        and not connection.execute(
+            sa.select(_ENABLED).select_from(t.batch).where(_B.id == identifier)
+        ).scalar()
+    ):
+        raise Conflict("The account is disabled.")
     moment = now()
     values: dict[str, Any] = {"state": state, "reason": reason, "lease_until": None}
     if state is BatchState.SENDING:
@@ -394,6 +415,26 @@ def move(
     if connection.execute(changed).rowcount != 1:
         raise Conflict(f"The batch is {before['state']}.")
     return get(connection, account_id, identifier)
+
+
+def reschedule(connection: sa.Connection, account_id: int | None, identifier: int, send_at: datetime) -> None:
+    """Start a list that has not begun at another time. Raises `Conflict` where none was to start by itself."""
+    before = get(connection, account_id, identifier)
+    waits = sa.or_(_B.state == BatchState.READING, sa.text(SCHEDULED))
+    # Who reads it knows the old time: with another fence the step in hand comes to nothing.
+    changed = (
+        t.batch.update()
+        .where(_B.id == identifier, waits, _B.send_at.is_not(None))
+        .values(send_at=send_at, fence=_B.fence + 1, lease_until=None)
+    )
+    if connection.execute(changed).rowcount != 1:
+        raise Conflict(f"The batch is {before['state']}, and waits for no time.")
+
+
+def due(connection: sa.Connection, now: datetime) -> list[int]:
+    """Lists that are read and whose time has come."""
+    wanted = sa.select(_B.id).where(sa.text(SCHEDULED), _B.send_at <= now).order_by(_B.send_at).limit(100)
+    return list(connection.execute(wanted).scalars())
 
 
 def waiting_recipients(
@@ -415,8 +456,10 @@ def waiting_recipients(
 
 
 def sending(connection: sa.Connection) -> list[dict[str, Any]]:
-    """The batches whose mail is going out."""
-    wanted = sa.select(t.batch).where(sa.text(WORKING), _B.state == BatchState.SENDING)
+    """The batches whose mail is going out, and whether their accounts are `enabled`."""
+    wanted = sa.select(t.batch, _ENABLED.label("enabled")).where(
+        sa.text(WORKING), _B.state == BatchState.SENDING
+    )
     return [dict(row) for row in connection.execute(wanted).mappings()]
 
 

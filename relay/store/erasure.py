@@ -21,6 +21,7 @@ from relay.core.ids import made_at, new_id
 from relay.core.status import State, Status
 from relay.store import retention, secrets, timeline
 from relay.store import tables as t
+from relay.store.batches import OPEN, BatchState, RowState
 from relay.store.suppressions import HASHED, PURPOSE, UNHASHED, clean, hashed
 
 #: rows looked at in one step; of those that may be half a megabyte each, fewer
@@ -46,7 +47,7 @@ _TABLES = (
     *(one for one in t.metadata.sorted_tables if one.name not in {*_SKIPPED, "suppression"}),
     t.suppression,
 )
-_LARGE = (t.body, t.batch_part)
+_LARGE = (t.body,)
 _KNOWN = timedelta(seconds=UNHASHED + 1)
 _STOPPABLE = (State.QUEUED, State.HELD, State.PARKED)
 
@@ -113,6 +114,8 @@ def look(connection: sa.Connection, erasure: Mapping[str, Any]) -> Found | None:
     table = _TABLES[index]
     if table is t.suppression and now() < made_at(erasure["id"]) + _KNOWN:
         return Found(table.name, [], position, wait=True)
+    if table is t.batch_part:
+        return Found(table.name, _unread(connection, erasure["id"]), None)
     keys = list(table.primary_key.columns)
     statement = sa.select(*keys).where(_names(connection, table, erasure["address"]))
     following = None
@@ -125,6 +128,14 @@ def look(connection: sa.Connection, erasure: Mapping[str, Any]) -> Found | None:
         if following is not None:
             statement = statement.where(first <= following)
     return Found(table.name, [tuple(row) for row in connection.execute(statement)], following)
+
+
+def _unread(connection: sa.Connection, before: int) -> list[tuple[Any, ...]]:
+    """Lists that were there and are not read yet. A change would move what is in them, and their rows come anyway."""
+    b = t.batch.c
+    states = (BatchState.UPLOADING, BatchState.READING)
+    rows = connection.execute(sa.select(b.id).where(b.state.in_(states), b.id < before))
+    return [tuple(row) for row in rows]
 
 
 def step(connection: sa.Connection, identifier: int, found: Found | None) -> dict[str, Any]:
@@ -268,6 +279,9 @@ class _Eraser:
         self.left = 0
 
     def erase(self, table: sa.Table, found: Sequence[tuple[Any, ...]]) -> None:
+        if table is t.batch_part:
+            self.left += len(found)
+            return
         keys = self._finder.keys(self._connection, table, found)
         if not keys:
             return
@@ -278,7 +292,10 @@ class _Eraser:
             self._rewrite(table, keys)
         elif table is t.recipient:
             self._cancel([key[0] for key in keys])
+            self._redact(self._readable([key[0] for key in keys]))
             self._rewrite(table, self._in_no_hands(keys))
+        elif table is t.batch_row:
+            self._rewrite(table, self._off_their_lists(keys))
         elif table is t.suppression:
             self._hash([key[0] for key in keys])
         elif table is t.inbox:
@@ -312,6 +329,42 @@ class _Eraser:
             some = free[start : start + 100]
             retention.redact(self._connection, some, now())
         self._count("redacted", len(free))
+
+    def _readable(self, recipients: Sequence[int]) -> set[int]:
+        """The messages to these recipients that still say something."""
+        c, m = t.recipient.c, t.message.c
+        wanted = sa.select(m.id).join(t.recipient, c.message_id == m.id)
+        wanted = wanted.where(c.id.in_(recipients), m.redacted_at.is_(None))
+        return set(self._connection.execute(wanted).scalars())
+
+    def _off_their_lists(self, keys: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        """Rows to the person make no mail any more; returns those of which nothing else is to be made either."""
+        b, c = t.batch.c, t.batch_row.c
+        named = sa.tuple_(c.batch_id, c.number).in_(keys)
+        mine = sa.func.lower(c.address) == self._address
+        waits = sa.and_(c.state == RowState.VALID, c.batch_id.in_(sa.select(b.id).where(b.state.in_(OPEN))))
+        stopped = self._connection.execute(sa.select(c.batch_id, c.number).where(named, mine, waits)).all()
+        for one in {row.batch_id for row in stopped}:
+            count = sum(row.batch_id == one for row in stopped)
+            # A worker may have the row in hand: with another fence its step comes to nothing.
+            self._connection.execute(
+                t.batch.update()
+                .where(b.id == one)
+                .values(fence=b.fence + 1, lease_until=None, valid=b.valid - count, refused=b.refused + count)
+            )
+        if stopped:
+            gone = sa.tuple_(c.batch_id, c.number).in_([tuple(row) for row in stopped])
+            values = {"state": RowState.REFUSED, "reason": "the person was erased"}
+            self._connection.execute(t.batch_row.update().where(gone).values(**values))
+        self._connection.execute(
+            t.batch_row.update().where(named, mine).values(variables=sa.null(), taken=sa.null())
+        )
+        others = {
+            tuple(row)
+            for row in self._connection.execute(sa.select(c.batch_id, c.number).where(named, waits))
+        }
+        self.left += len(others)
+        return [key for key in keys if tuple(key) not in others]
 
     def _cancel(self, ids: Sequence[int]) -> None:
         """What was not sent to the person is not sent."""

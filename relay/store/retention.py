@@ -18,7 +18,10 @@ from relay.core.errors import Refused
 from relay.core.ids import floor_at, new_id
 from relay.core.status import State
 from relay.core.stream import DEFAULT
+from relay.core.strip import Stripped
+from relay.store import streams
 from relay.store import tables as t
+from relay.store.messages import PART_SIZE
 from relay.store.types import BigInt, Instant
 
 #: what stands where an address was
@@ -37,6 +40,7 @@ class Part(StrEnum):
     """What can be kept for a time of its own."""
 
     BODY = "body"
+    ATTACHMENTS = "attachments"
     PARAMS = "params"
     ADDRESSES = "addresses"
     EVENTS = "events"
@@ -76,11 +80,13 @@ def rules(connection: sa.Connection, default: Days) -> Rules:
 def set_rule(connection: sa.Connection, account_id: int, stream: str, days: Days) -> None:
     """Keep an account's mail, or that of one of its streams, for other times; without any it is kept as all is.
 
-    Raises `Refused` for parts that nobody knows and for impossible numbers.
+    Raises `Refused` for parts that nobody knows and for impossible numbers, `NotFound` for a stream that is none.
     """
     for part, number in days.items():
         if part not in _NAMES or not 0 <= number <= 36500:
             raise Refused(f"{part}={number}: parts are {', '.join(Part)}, days 0 (for ever) to 36500")
+    if days and stream:
+        streams.get(connection, account_id, stream)
     c = t.retention.c
     connection.execute(t.retention.delete().where(c.account_id == account_id, c.stream == stream))
     if days:
@@ -118,15 +124,37 @@ def sweep(
     position: int,
     dry_run: bool = False,
 ) -> Swept:
-    """One step of a walk, behind the message `position`: look at up to `limit` messages that still have the part."""
+    """One step of a walk: what `look` finds loses the part. Attachments go by `keep_stripped`, one mail at a time."""
+    found = look(connection, part, known, now=now, limit=limit, position=position)
+    if found.ids and not dry_run:
+        secure(connection)
+        _RULES[part](connection, found.ids, now)
+    return Swept(len(found.ids), found.unsent, found.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The messages of one step of a walk whose time has come."""
+
+    ids: Sequence[int] = ()
+    #: left because somebody still waits for it
+    unsent: int = 0
+    #: where the next step goes on; None at the end of the walk
+    position: int | None = None
+
+
+def look(
+    connection: sa.Connection, part: Part, known: Rules, *, now: datetime, limit: int, position: int
+) -> Due:
+    """Look at up to `limit` messages, behind the message `position`, that still have the part. Changes nothing."""
     days = known.shortest(part)
     if not days:
-        return Swept()
+        return Due()
     bound = floor_at(now - timedelta(days=days))
     parameters = {"b_after": position, "b_bound": bound, "b_limit": limit}
     ids = list(connection.execute(_WALKS[part], parameters).scalars())
     if not ids:
-        return Swept()
+        return Due()
     rows = connection.execute(_ROWS, {"b_ids": ids}).all()
     due = [row for row in rows if _is_due(row, part, known, now)]
     waiting = _unsent(connection, [row.id for row in due])
@@ -141,12 +169,9 @@ def sweep(
             break
         wanted.append(row.id)
         octets += row.size
-    if wanted and not dry_run:
-        secure(connection)
-        _RULES[part](connection, wanted, now)
     ended = last == ids[-1] and len(ids) < limit
     unsent = sum(1 for one in waiting if one <= last)
-    return Swept(len(wanted), unsent, None if ended else last)
+    return Due(wanted, unsent, None if ended else last)
 
 
 def _is_due(row: Any, part: Part, known: Rules, now: datetime) -> bool:
@@ -179,6 +204,7 @@ def _walk(column: sa.ColumnElement[int], *also: sa.ColumnElement[bool]) -> sa.Se
 #: the messages that still have something of the part, read from where it lies
 _WALKS: dict[Part, sa.Select[Any]] = {
     Part.BODY: _walk(t.body.c.message_id),
+    Part.ATTACHMENTS: _walk(_M.id, _M.stripped_at.is_(None), _M.redacted_at.is_(None)),
     Part.PARAMS: _walk(t.params.c.message_id),
     Part.ADDRESSES: _walk(_M.id, _M.recipient != GONE),
     Part.EVENTS: _walk(_E.message_id),
@@ -209,11 +235,48 @@ def redact(connection: sa.Connection, ids: Sequence[int], now: datetime) -> None
             redacted_at=sa.func.coalesce(_M.redacted_at, sa.literal(now, Instant())),
         )
     )
+    _of_rows(connection, ids, {"variables": sa.null()})
+
+
+def _of_rows(connection: sa.Connection, ids: Sequence[int], values: Mapping[str, Any]) -> None:
+    """Change the rows of recipient lists that messages were made of."""
+    connection.execute(t.batch_row.update().where(t.batch_row.c.message_id.in_(ids)).values(**values))
+
+
+def without_files(connection: sa.Connection, ids: Sequence[int], now: datetime) -> None:
+    """Remember that messages have no attachments, so that nobody looks again."""
+    connection.execute(
+        t.message.update().where(_M.id.in_(ids), _M.stripped_at.is_(None)).values(stripped_at=now)
+    )
+
+
+def keep_stripped(connection: sa.Connection, identifier: int, stripped: Stripped, now: datetime) -> bool:
+    """Have a mail without its files take the place of the one with them; False where nobody may touch it any more."""
+    wanted = sa.select(_M.attachments, _M.redacted_at, _M.stripped_at).where(_M.id == identifier)
+    row = connection.execute(wanted.with_for_update()).first()
+    if row is None or row.redacted_at or row.stripped_at or _unsent(connection, [identifier]):
+        return False
+    secure(connection)
+    connection.execute(t.body.delete().where(t.body.c.message_id == identifier))
+    connection.execute(
+        t.body.insert(),
+        [
+            {"message_id": identifier, "part": number, "data": stripped.mail[start : start + PART_SIZE]}
+            for number, start in enumerate(range(0, len(stripped.mail), PART_SIZE))
+        ],
+    )
+    connection.execute(
+        t.message.update()
+        .where(_M.id == identifier)
+        .values(stripped_at=now, attachments=row.attachments or stripped.files)
+    )
+    return True
 
 
 def _params(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> None:
     connection.execute(t.params.delete().where(t.params.c.message_id.in_(ids)))
     connection.execute(t.message.update().where(_M.id.in_(ids)).values(metadata=sa.null()))
+    _of_rows(connection, ids, {"variables": sa.null()})
 
 
 def forget(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> None:
@@ -234,8 +297,11 @@ def forget(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> Non
         kept = {name: value for name, value in row.detail.items() if name in _KEPT}
         if kept != row.detail:
             connection.execute(t.event.update().where(_E.id == row.id).values(detail=kept or sa.null()))
+    _of_rows(connection, ids, NOBODY)
 
 
+#: a row of a recipient list that is about nobody any more
+NOBODY = {"address": GONE, "taken": sa.null(), "variables": sa.null(), "reason": sa.null()}
 #: what of an event is about nobody
 _KEPT = frozenset(
     {"outcome", "bounce", "why", "from", "to", "told_by", "machine", "crashes", "as", "feedback_type"}
@@ -248,6 +314,7 @@ def _events(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> No
 
 def remove(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> None:
     """Delete messages whole."""
+    _of_rows(connection, ids, NOBODY)
     for table in (t.body, t.params, t.event, t.recipient):
         connection.execute(table.delete().where(table.c.message_id.in_(ids)))
     connection.execute(t.message.delete().where(_M.id.in_(ids)))
@@ -269,12 +336,8 @@ def redact_one(
 
     Raises `Refused` while somebody still waits for it.
     """
-    mine = sa.true() if account_id is None else _M.account_id == account_id
-    row = connection.execute(sa.select(_M.id).where(_M.id == identifier, mine).with_for_update()).first()
-    if row is None:
+    if not sent(connection, account_id, identifier, lock=True):
         return False
-    if _unsent(connection, [identifier]):
-        raise Refused("The message is not sent to everybody yet; cancel it first.")
     secure(connection)
     redact(connection, [identifier], now)
     # What is old enough for a sweep has none of these any more.
@@ -284,6 +347,17 @@ def redact_one(
     connection.execute(t.notice.delete().where(t.notice.c.message_id == identifier))
     if addresses:
         forget(connection, [identifier], now)
+    return True
+
+
+def sent(connection: sa.Connection, account_id: int | None, identifier: int, *, lock: bool = False) -> bool:
+    """Whether there is such a message; raises `Refused` while somebody still waits for it."""
+    mine = sa.true() if account_id is None else _M.account_id == account_id
+    wanted = sa.select(_M.id).where(_M.id == identifier, mine)
+    if connection.execute(wanted.with_for_update() if lock else wanted).first() is None:
+        return False
+    if _unsent(connection, [identifier]):
+        raise Refused("The message is not sent to everybody yet; cancel it first.")
     return True
 
 

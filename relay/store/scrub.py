@@ -1,8 +1,9 @@
 """Octets of what was deleted, out of the database's files.
 
 SQLite keeps old copies of rows in the unused parts of its pages, and in its journal; a VACUUM writes the file anew
-from what is left, and a checkpoint empties the journal. PostgreSQL overwrites dead rows only after a VACUUM, and
-keeps what was written in its write-ahead log until that is recycled.
+from what is left, and a checkpoint empties the journal. PostgreSQL frees dead rows by VACUUM, and their octets stay
+until others take their place; VACUUM FULL writes the tables anew, one after the other, and nobody can reach the one
+that is being written. What was written is in its write-ahead log until that is recycled.
 """
 
 import fcntl
@@ -15,13 +16,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from relay.store.database import sqlite_engine
 
 
-def scrub(url: str) -> None:
-    """Writers wait until it has ended; on SQLite it needs the room of the database once more."""
+def scrub(url: str, *, full: bool = False) -> None:
+    """On SQLite writers wait until it has ended, and it needs the room of the database once more.
+
+    On PostgreSQL everybody goes on, unless it is to be `full`.
+    """
     scheme, _, rest = url.partition("://")
     if scheme.startswith("sqlite"):
         _sqlite(Path(rest.removeprefix("/")))
     else:
-        _postgres(rest)
+        _postgres(rest, full=full)
 
 
 def _sqlite(path: Path) -> None:
@@ -40,14 +44,14 @@ def _sqlite(path: Path) -> None:
         engine.dispose()
 
 
-def _postgres(rest: str) -> None:
+def _postgres(rest: str, *, full: bool) -> None:
     import asyncio
 
     async def run() -> None:
         engine = create_async_engine(f"postgresql+asyncpg://{rest}", isolation_level="AUTOCOMMIT")
         try:
             async with engine.connect() as connection:
-                await connection.execute(sa.text("VACUUM"))
+                await connection.execute(sa.text("VACUUM FULL" if full else "VACUUM"))
         finally:
             await engine.dispose()
 

@@ -104,6 +104,7 @@ def _values(stream: Stream) -> dict[str, Any]:
         "unsubscribe": stream.unsubscribe,
         "unsubscribe_from": stream.unsubscribe_from,
         "complaint_from": stream.complaint_from,
+        "provider": stream.provider,
         **dict(zip(_QUIET, stream.quiet.words() if stream.quiet else (None, None, None), strict=True)),
     }
 
@@ -117,5 +118,6 @@ def _stream(row: Mapping[Any, Any]) -> Stream:
         unsubscribe_from=Leaving(row["unsubscribe_from"]),
         complaint_from=Leaving(row["complaint_from"]),
         title=row["title"],
+        provider=row["provider"],
         quiet=QuietHours.parse(*(row[name] for name in _QUIET)) if row["quiet_from"] else None,
     )

@@ -30,6 +30,8 @@ class NewBatch:
     options: dict[str, Any]
     fingerprint: str
     size: int
+    #: when it starts by itself; None is as soon as it is read
+    send_at: datetime | None = None
 
 
 def find_once(connection: sa.Connection, account_id: int, once: str, fingerprint: str) -> int | None:
@@ -57,6 +59,7 @@ def begin(connection: sa.Connection, new: NewBatch) -> int:
         "options": new.options,
         "fingerprint": new.fingerprint,
         "size": new.size,
+        "send_at": new.send_at,
         "offset": 0,
         "cursor": 0,
         **_COUNTS,

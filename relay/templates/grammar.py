@@ -18,9 +18,14 @@ from jinja2.tests import TESTS as _TESTS
 
 from relay.core.errors import Unsendable
 
-#: what one rendering may cost: characters made, and `_STEP` for each round of a loop
+#: what one rendering may cost: characters made, and for each round of a loop `_STEP` and what is in it
 BUDGET = 4 * 1024 * 1024
 _STEP = 64
+#: for each node of the syntax tree within a loop, at every round
+_NODE = 8
+#: for a list or an object that is compared or tested, and the characters of a text that cost one
+_MANY = 1024
+_COMPARED = 16
 #: the variable that holds what is left of it; templates cannot name it
 PURSE = "_purse"
 #: nodes of a syntax tree, and how deep they may lie in one another
@@ -124,20 +129,28 @@ def _check_node(node: nodes.Node) -> None:
 
 
 def bound(tree: nodes.Template) -> None:
-    """Have loops and joined texts pay their way."""
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, _ROUNDS, [], [], None, None, lineno=loop.lineno)
-    _replace_concats(tree)
+    """Have loops, comparisons and joined texts pay their way."""
+    for loop in list(tree.find_all(nodes.For)):
+        cost = nodes.Const(_STEP + _NODE * sum(1 for _ in loop.find_all(nodes.Node)), lineno=loop.lineno)
+        loop.iter = nodes.Filter(loop.iter, _ROUNDS, [cost], [], None, None, lineno=loop.lineno)
+    _replace(tree)
 
 
-def _replace_concats(node: nodes.Node) -> None:
+def _replace(node: nodes.Node) -> None:
     for name, value in list(node.iter_fields()):
         if isinstance(value, list):
-            value[:] = [_joined(one) for one in value]
+            value[:] = [_instead(node, one) for one in value]
         elif isinstance(value, nodes.Node):
-            setattr(node, name, _joined(value))
+            setattr(node, name, _instead(node, value))
     for child in node.iter_child_nodes():
-        _replace_concats(child)
+        _replace(child)
+
+
+def _instead(parent: nodes.Node, node: Any) -> Any:
+    node = _joined(node)
+    if isinstance(parent, nodes.Compare | nodes.Operand | nodes.Test) and isinstance(node, nodes.Expr):
+        return nodes.Filter(node, _WEIGHED, [], [], None, None, lineno=node.lineno)
+    return node
 
 
 def _joined(node: Any) -> Any:
@@ -232,7 +245,7 @@ def _paid(name: str) -> Callable[..., Any]:
             made = work(context.environment, value, *arguments, **named)
         else:
             made = work(value, *arguments, **named)
-        _purse(context).pay(len(made) if isinstance(made, str) else 1)
+        _purse(context).pay(sum(len(text) for text in (value, made) if isinstance(text, str)) + 1)
         return made
 
     return run
@@ -267,15 +280,25 @@ def _side_by_side(context: Context, *values: Any) -> Any:
 
 
 @pass_context
-def _rounds(context: Context, value: Any) -> Iterator[Any]:
+def _rounds(context: Context, value: Any, cost: int) -> Iterator[Any]:
     _check_list(value)
-    return _each(value, _purse(context))
+    return _each(value, cost, _purse(context))
 
 
-def _each(value: Any, purse: Purse) -> Iterator[Any]:
+def _each(value: Any, cost: int, purse: Purse) -> Iterator[Any]:
     for one in value:
-        purse.pay(_STEP)
+        purse.pay(cost)
         yield one
+
+
+@pass_context
+def _weighed(context: Context, value: Any) -> Any:
+    """What is compared or tested, as it is: to look through something long takes its time."""
+    if isinstance(value, str):
+        _purse(context).pay(len(value) // _COMPARED)
+    elif isinstance(value, list | tuple | Mapping):
+        _purse(context).pay(_MANY)
+    return value
 
 
 def _check_list(value: Any) -> None:
@@ -320,6 +343,7 @@ def _int(value: Any, default: int = 0) -> int:
 # No template can spell these: what they are called is no name in it.
 _ROUNDS = "rounds!"
 _SIDE_BY_SIDE = "side by side!"
+_WEIGHED = "weighed!"
 FILTERS: dict[str, Callable[..., Any]] = {
     **{
         name: _paid(name)
@@ -338,6 +362,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "last": _last,
     _ROUNDS: _rounds,
     _SIDE_BY_SIDE: _side_by_side,
+    _WEIGHED: _weighed,
 }  # fmt: skip
 _KNOWN_TESTS: dict[str, Any] = dict(_TESTS)
 TESTS: dict[str, Callable[..., Any]] = {

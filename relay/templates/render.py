@@ -1,9 +1,11 @@
 """A template as it is stored becomes a mail's subject and bodies."""
 
+import asyncio
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -23,6 +25,10 @@ MAX_VARIABLES = 200
 MAX_CHARACTERS = 64 * 1024
 MAX_VALUES = 5_000
 MAX_DEPTH = 10
+#: characters of the sources of templates that a process remembers; what is made of them is some times as large
+_REMEMBERED = 2 * 1024 * 1024
+#: what even a short one counts for
+_AT_LEAST = 8 * 1024
 
 _PLAIN = Environment(autoescape=False)
 _HTML = Environment(autoescape=True)
@@ -119,10 +125,44 @@ class Template:
         return Rendered(subject, found["html"], found["text"])
 
 
-@lru_cache(maxsize=256)
+class _Remembered:
+    """The templates that were used last, as far as their sources are no longer than `_REMEMBERED` together."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[Source, Template] = OrderedDict()
+        self._characters = 0
+        self._lock = threading.Lock()
+
+    def get(self, source: Source) -> Template:
+        with self._lock:
+            found = self._found.get(source)
+            if found is not None:
+                self._found.move_to_end(source)
+                return found
+        found = Template(source)
+        with self._lock:
+            if self._found.setdefault(source, found) is found:
+                self._characters += _length(source)
+            while self._characters > _REMEMBERED and len(self._found) > 1:
+                self._characters -= _length(self._found.popitem(last=False)[0])
+        return found
+
+
+def _length(source: Source) -> int:
+    return _AT_LEAST + len(source.subject) + len(source.html or "") + len(source.text or "")
+
+
+_remembered = _Remembered()
+
+
 def load(source: Source) -> Template:
-    """`Template`, remembered."""
-    return Template(source)
+    """`Template`, remembered. Takes up to a second the first time."""
+    return _remembered.get(source)
+
+
+async def fill(source: Source, variables: Mapping[str, Any]) -> Rendered:
+    """The template's `Template.render`, beside the event loop: it takes up to a second, whoever wrote it."""
+    return await asyncio.to_thread(lambda: load(source).render(variables))
 
 
 def _compiled(place: str, written: str) -> tuple[jinja2.Template, frozenset[str], frozenset[str]]:

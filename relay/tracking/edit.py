@@ -68,6 +68,8 @@ class Editor:
             stream = await self._streams.get(submission.account_id, name)
         if stream.lane is not Lane.NORMAL and submission.classification is not Classification.URGENT:
             options.setdefault("lane", stream.lane)
+        if stream.provider is not None:
+            options.setdefault("provider", stream.provider)
         options.pop(QUIET, None)
         if stream.quiet is not None and submission.classification is not Classification.URGENT:
             _mind_quiet(submission, stream.quiet)

@@ -49,7 +49,12 @@ def _take_typical(node: Any, name: str) -> None:
 
 
 #: what another call has done, and what no schema can rule out at any depth
-_REFUSED = ("Recipient email is blacklisted", "Variables must not contain NUL.")
+_REFUSED = (
+    "Recipient email is blacklisted",
+    "Variables must not contain NUL.",
+    "There is no template ",
+    "there is no provider ",
+)
 
 
 #: How schemathesis describes what it made without a fault. Where `before_call` has put a time into a form, it judges

@@ -133,10 +133,18 @@ def test_streams_are_made_changed_and_removed(installation: Installation) -> Non
     assert "news already" in wrong(installation, "streams", "add", "news")
     ok(installation, "streams", "change", "news", "--track-opens", "--complaint-from", "stream")
     ok(installation, "streams", "change", "bulk", "--no-unsubscribe")
+    ok(installation, "streams", "change", "news", "--provider", "capture")
+    ok(installation, "streams", "change", "news", "--quiet", "22:00-07:00 Asia/Singapore")
     rows = {row["name"]: row for row in json.loads(ok(installation, "streams", "list", "--json"))}
     assert list(rows) == ["transactional", "bulk", "news"]
     news = rows["news"]
     assert (news["lane"], news["opens"], news["clicks"], news["unsubscribe"]) == ("bulk", True, None, True)
+    assert (news["complaint"], news["provider"]) == ("stream", "capture")
+    assert news["quiet"] == "22:00-07:00 Asia/Singapore"
+    ok(installation, "streams", "change", "news", "--provider", "none")
+    assert "no provider pigeon" in wrong(
+        installation, "streams", "change", "news", "--provider", "pigeon", code=2
+    )
     assert rows["bulk"]["unsubscribe"] is False
     ok(installation, "streams", "remove", "bulk")
     ok(installation, "streams", "remove", "news")

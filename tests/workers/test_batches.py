@@ -2,22 +2,28 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
+from relay import retention as cleaning
+from relay.bulk import reading
 from relay.config import Settings
-from relay.core.errors import Conflict, KeyReused, Refused, SenderNotAllowed
+from relay.core.clock import now
+from relay.core.errors import Conflict, KeyReused, NotFound, Refused, SenderNotAllowed
 from relay.core.status import State
 from relay.process import Context
 from relay.queue import NoQueue
-from relay.sections import BatchSettings
-from relay.store import batches, suppressions
+from relay.sections import BatchSettings, RetentionSettings
+from relay.store import accounts, batches, erasure, messages, suppressions, templates
 from relay.store import tables as t
 from relay.store.batches import BatchState, Lost
 from relay.store.suppressions import Reason
+from relay.store.templates import NewVersion
 from tests.workers.batching import batcher, batching, run
+from workers import batches as working
 from workers.batches import watch
 
 LIST = "recipient,name,sum\nada@x.example,Ada,3\nbob@x.example,Bob,<4>\n"
@@ -293,6 +299,221 @@ def test_a_list_that_bounces_halts_by_itself_and_its_owner_resumes_it(database_u
             await play.batcher.stop(worker)
             await watch(context)
             assert (await play.get(identifier))["state"] == BatchState.DONE
+
+    run(main())
+
+
+def test_the_list_of_a_disabled_account_stops_and_goes_on_when_it_is_resumed(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url, group=20, max_waiting=60) as play:
+            play.scene.provider.gate.clear()
+            identifier = await play.upload(people(100))
+            worker = asyncio.create_task(play.batcher.run())
+            await play.scene.until(lambda: queued(play, identifier, 60))
+            await play.batcher.stop(worker)
+            disable = play.database.write
+            await disable(accounts.update_account, play.identity.account_id, {"disabled_at": now()})
+            # No worker makes further mail of it, even where no clock has come by.
+            other = batcher(play.scene, group=20, max_waiting=1000)
+            assert not await other.once()
+            assert (await play.get(identifier))["queued"] == 60
+            context = watching(play)
+            await watch(context)
+            await watch(context)
+            batch = await play.get(identifier)
+            assert (batch["state"], batch["reason"]) == (BatchState.PAUSED, "the account is disabled")
+            held = await play.database.read(
+                batches.waiting_recipients, identifier, [State.QUEUED], after=0, limit=9
+            )
+            assert held == []
+            play.scene.provider.gate.set()
+            with pytest.raises(Conflict, match="disabled"):
+                await play.steering.resume(None, identifier, "operator")
+            await disable(accounts.update_account, play.identity.account_id, {"disabled_at": None})
+            await play.steering.resume(None, identifier, "owner")
+            worker = asyncio.create_task(other.run())
+            await play.scene.until(lambda: wake_and_see(play, identifier, 100))
+            await other.stop(worker)
+            assert sorted(await play.mails()) == sorted(f"{n}@x.example" for n in range(100))
+
+    run(main())
+
+
+def test_the_list_of_a_disabled_account_is_read_and_not_sent(sqlite_url: str) -> None:
+    async def main() -> None:
+        async with batching(sqlite_url) as play:
+            identifier = await play.upload(people(10))
+            await play.database.write(
+                accounts.update_account, play.identity.account_id, {"disabled_at": now()}
+            )
+            await play.work()
+            batch = await play.get(identifier)
+            assert (batch["state"], batch["valid"], batch["queued"]) == (BatchState.SENDING, 10, 0)
+            await watch(watching(play))
+            assert (await play.get(identifier))["state"] == BatchState.PAUSED
+            assert await play.mails() == []
+
+    run(main())
+
+
+def test_a_list_waits_for_its_time_which_may_be_changed_until_it_begins(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url) as play:
+            later, context = now() + timedelta(days=1), watching(play)
+            identifier = await play.upload(people(5), send_at=later, expires_at=later + timedelta(hours=1))
+            # While it is read, who reads it learns of the other time.
+            held = await play.database.write(batches.claim, now=now(), lease=60)
+            assert held is not None
+            await play.steering.reschedule(None, identifier, later - timedelta(hours=1), "owner")
+            with pytest.raises(Lost):
+                await play.database.write(batches.show, held, lease=60)
+            await play.work()
+            await watch(context)
+            batch = await play.get(identifier)
+            assert (batch["state"], batch["valid"]) == (BatchState.READY, 5)
+            assert batch["send_at"] == later - timedelta(hours=1)
+            with pytest.raises(Refused, match="later than send_at"):
+                await play.steering.reschedule(None, identifier, later + timedelta(hours=2), "owner")
+            await play.steering.reschedule(None, identifier, None, "owner")
+            await watch(context)
+            assert (await play.get(identifier))["state"] == BatchState.SENDING
+            with pytest.raises(Conflict, match="waits for no time"):
+                await play.steering.reschedule(None, identifier, later, "owner")
+            await play.work()
+            rows = await play.rows(identifier)
+            mail = await play.database.read(messages.get, None, rows[0]["message_id"])
+            assert mail["options"]["expires_at"] == (later + timedelta(hours=1)).isoformat()
+            # One whose time comes while its account is disabled waits to be resumed.
+            other = await play.upload(people(3), send_at=later)
+            await play.work()
+            await play.steering.reschedule(None, other, None, "owner")
+            await play.database.write(
+                accounts.update_account, play.identity.account_id, {"disabled_at": now()}
+            )
+            await watch(context)
+            batch = await play.get(other)
+            assert (batch["state"], batch["reason"]) == (BatchState.PAUSED, "the account is disabled")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        ({"send_at": "2030-01-31T12:00:00"}, "with its zone"),
+        ({"send_at": "tomorrow"}, "with its zone"),
+        ({"send_at": "2030-01-31T12:00:00Z", "start": "manual"}, "starts by itself"),
+        ({"send_at": "2030-01-31T12:00:00Z", "validate_only": True}, "starts by itself"),
+        ({"send_at": "2999-01-31T12:00:00Z"}, "365 days"),
+        ({"expires_at": "2020-01-31T12:00:00Z"}, "in the future"),
+    ],
+)
+def test_times_that_a_list_cannot_have(sqlite_url: str, wish: dict[str, Any], reason: str) -> None:
+    async def main() -> None:
+        async with batching(sqlite_url) as play:
+            with pytest.raises((ValueError, Refused), match=reason):
+                await play.upload(people(1), **wish)
+
+    run(main())
+
+
+def test_large_mail_is_made_a_few_at_a_time_and_slow_rows_too(sqlite_url: str, monkeypatch) -> None:
+    """A step that is cut short by what it has made, or by the clock, neither loses nor doubles a row."""
+
+    async def main() -> None:
+        async with batching(sqlite_url) as play:
+            large = NewVersion("Hello", text="{{ name }} " + "x" * 60_000)
+            await play.database.write(templates.create, play.identity.account_id, "large", large)
+            monkeypatch.setattr(working, "_OCTETS", 200_000)
+            monkeypatch.setattr(reading, "SECONDS", 0.0)
+            identifier = await play.upload(people(7), template="large", start="manual")
+            await play.work()
+            batch = await play.get(identifier)
+            assert (batch["rows"], batch["valid"], batch["state"]) == (7, 7, BatchState.READY)
+            monkeypatch.setattr(reading, "SECONDS", 60.0)
+            await play.steering.start(None, identifier, "owner")
+            sizes: list[int] = []
+            prepare = messages.prepare
+            monkeypatch.setattr(messages, "prepare", lambda some: sizes.append(len(some)) or prepare(some))
+            await play.work()
+            assert sizes == [4, 3]
+            assert await play.mails() == [f"{n}@x.example" for n in range(7)]
+
+    run(main())
+
+
+def test_an_erased_person_is_taken_off_a_list_of_which_nobody_else_is_lost(database_url: str) -> None:
+    async def main() -> None:
+        async with batching(database_url, group=1) as play:
+            rows = "Ada@x.example,Ada,1\nbob@x.example,for ada@x.example,2\ncarl@x.example,Carl,3\n"
+            identifier = await play.upload("recipient,name,sum\n" + rows, start="manual")
+            # What is not read yet is waited for, and not changed: it would be cut in other places.
+            row = await cleaning.erase(play.database, "ada@x.example", "test")
+            assert (row["state"], row["place"]["waits"]) == ("waiting", True)
+            await play.work()
+            await play.steering.start(None, identifier, "owner")
+            held = await play.database.write(batches.claim, now=now(), lease=60)
+            assert held is not None
+            while not (await play.reasons(identifier)).get(1):
+                row = await cleaning.erase_some(play.database, row, steps=1)
+            with pytest.raises(Lost):
+                await play.database.write(batches.show, held, lease=60)
+            await play.work()
+            assert await play.mails() == ["bob@x.example", "carl@x.example"]
+            play.scene.engine.wake("bulk", [])
+            await play.scene.until(lambda: wake_and_see(play, identifier, 2))
+            while row["state"] != "done":
+                row = await cleaning.erase_some(play.database, row, steps=100)
+            assert await play.database.read(erasure.remains, "ada@x.example") == {}
+            batch = await play.get(identifier)
+            assert (batch["rows"], batch["queued"], batch["refused"], batch["valid"]) == (3, 2, 1, 2)
+            first, second, third = await play.rows(identifier)
+            assert first["address"].endswith("@erased.invalid")
+            assert (first["state"], first["reason"]) == ("refused", "the person was erased")
+            assert (second["address"], third["address"]) == ("bob@x.example", "carl@x.example")
+
+    run(main())
+
+
+def test_what_is_kept_of_a_list_goes_with_its_time_and_nothing_unsent_does(database_url: str) -> None:
+    """Rows that became mail, rows that never did, and in the end the list."""
+
+    async def main() -> None:
+        async with batching(database_url) as play:
+            rows = "ada@x.example,Ada,1\nnobody,Bob,2\nada@x.example,Twice,3\n"
+            sent = await play.upload("recipient,name,sum\n" + rows)
+            checked = await play.upload("recipient,name,sum\ncarl@x.example,Carl,4\n", validate_only=True)
+            waits = await play.upload("recipient,name,sum\ndora@x.example,Dora,5\n", start="manual")
+            await play.work()
+            await play.scene.until(lambda: wake_and_see(play, sent, 1))
+            await watch(watching(play))
+            later = now() + timedelta(days=40)
+
+            async def swept(dry_run: bool = False, **days: int) -> dict[str, tuple[int, int]]:
+                settings = Settings(retention=RetentionSettings(**days))
+                found = await cleaning.sweep_all(play.database, settings, dry_run=dry_run, at=later)
+                return {name: (one.messages, one.unsent) for name, one in found.items()}
+
+            assert await swept(params=50) == {"params": (0, 0), "params of lists": (0, 0)}
+            assert await swept(True, params=30) == {"params": (0, 0), "params of lists": (3, 1)}
+            assert (await swept(params=30))["params of lists"] == (3, 1)
+            for identifier, number in ((sent, 1), (checked, 1)):
+                row = await play.database.read(batches.row, identifier, number)
+                assert (row["variables"], "@x.example" in row["address"]) == (None, True)
+            assert (await play.database.read(batches.row, waits, 1))["variables"]["name"] == "Dora"
+            # The row of a mail that went is about nobody any more when the mail is.
+            found = await swept(addresses=30)
+            assert (found["addresses"], found["addresses of lists"]) == ((1, 0), (3, 1))
+            left = await play.rows(sent) + await play.rows(checked)
+            assert {(row["address"], row["reason"]) for row in left} == {("redacted@invalid", None)}
+            assert (await play.rows(waits))[0]["address"] == "dora@x.example"
+            await swept(messages=30)
+            for identifier in (sent, checked):
+                with pytest.raises(NotFound):
+                    await play.get(identifier)
+            await play.steering.start(None, waits, "owner")
+            await play.work()
+            assert await play.mails() == ["dora@x.example"]
 
     run(main())
 

@@ -12,6 +12,8 @@ from relay.store.types import BigInt, Instant, Json
 #: those with which a worker or the clock has something to do; see `Message.FAILED` of the mail for the repetition
 WORKING = "state IN ('reading', 'sending')"
 UPLOADING = "state = 'uploading'"
+#: those that the clock starts
+SCHEDULED = "state = 'ready' AND send_at IS NOT NULL"
 
 
 class Batch(SQLModel, table=True):
@@ -40,6 +42,12 @@ class Batch(SQLModel, table=True):
             "created_at",
             sqlite_where=sa.text(UPLOADING),
             postgresql_where=sa.text(UPLOADING),
+        ),
+        sa.Index(
+            "ix_batch_scheduled",
+            "send_at",
+            sqlite_where=sa.text(SCHEDULED),
+            postgresql_where=sa.text(SCHEDULED),
         ),
     )
 
@@ -70,6 +78,7 @@ class Batch(SQLModel, table=True):
     #: what the halting share does not count: what was so when the owner resumed
     forgiven: int = 0
     before: int = 0
+    send_at: datetime | None = Field(default=None, sa_type=Instant)  #: when it starts by itself
     created_at: datetime = Field(sa_type=Instant)
     started_at: datetime | None = Field(default=None, sa_type=Instant)
     ended_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -104,6 +113,12 @@ class BatchRow(SQLModel, table=True):
             unique=True,
             sqlite_where=sa.text("taken IS NOT NULL"),
             postgresql_where=sa.text("taken IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_batch_row_message_id",
+            "message_id",
+            sqlite_where=sa.text("message_id IS NOT NULL"),
+            postgresql_where=sa.text("message_id IS NOT NULL"),
         ),
     )
 

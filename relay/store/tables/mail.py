@@ -92,6 +92,8 @@ class Message(SQLModel, table=True):
     delivered_at: datetime | None = Field(default=None, sa_type=Instant)
     opened_at: datetime | None = Field(default=None, sa_type=Instant)
     redacted_at: datetime | None = Field(default=None, sa_type=Instant)
+    #: since when it is kept without its files; also of one that never had any, so that none is looked at twice
+    stripped_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class Body(SQLModel, table=True):

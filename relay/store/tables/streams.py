@@ -31,4 +31,5 @@ class StreamRow(SQLModel, table=True):
     quiet_from: str | None = Field(default=None, max_length=5)
     quiet_to: str | None = Field(default=None, max_length=5)
     timezone: str | None = Field(default=None, max_length=64)
+    provider: str | None = Field(default=None, max_length=64)  #: by which its mail rather goes
     created_at: datetime = Field(default_factory=now, sa_type=Instant)

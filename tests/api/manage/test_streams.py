@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.store import messages
 from tests.api.conftest import refused
 
 STREAMS = "/v1/streams"
@@ -28,6 +29,7 @@ def test_a_stream_is_made_changed_and_removed(ask, door, manager):
         "unsubscribe_from": "stream",
         "complaint_from": "account",
         "quiet": None,
+        "provider": None,
     }
     assert ask(manager, "POST", STREAMS, NEWS)[0] == 409
     assert ask(door.key, "GET", f"{STREAMS}/news") == (200, made)
@@ -71,6 +73,7 @@ def test_streams_are_ones_own(ask, door, admin, manager):
         {"name": "x", "complaint_from": None},
         {"name": "x", "title": "a\nb"},
         {"name": "x", "colour": "red"},
+        {"name": "x", "provider": "pigeon"},
     ],
 )
 def test_what_can_be_no_stream_is_refused(refuse, fields):
@@ -90,14 +93,28 @@ def test_a_send_names_a_stream_that_there_is(ask, door, manager):
 
 
 def test_the_lane_is_the_streams_unless_the_mail_is_urgent(ask, door, manager):
-    from relay.store import messages
-
     lanes = []
     for fields in ({}, {"stream": "bulk"}, {"stream": "bulk", "classification": "URGENT"}):
         sent = door.sent(**fields)
         row = door.work(messages.get, None, int(sent["id"]))
         lanes.append((row["lane"], door.work(messages.recipients, row["id"])[0]["lane"]))
     assert lanes == [("normal", "normal"), ("bulk", "bulk"), ("urgent", "urgent")]
+
+
+def test_mail_goes_by_the_streams_provider_unless_it_names_one(ask, door, manager):
+    from relay.core import routes
+    from relay.routing import Router
+    from relay.routing.rules import facts_of
+
+    name = "capture"
+    made = ask(manager, "POST", STREAMS, {"name": "parcels", "provider": name})
+    assert (made[0], made[1]["provider"]) == (201, name)
+    row = door.work(messages.get, None, int(door.sent(stream="parcels")["id"]))
+    router = Router([], routes.parse(f"failover(first, {name})"))
+    assert router.order(facts_of(row, row["recipient"], {}, {}))[0] == name
+    plain = door.work(messages.get, None, int(door.sent()["id"]))
+    assert router.order(facts_of(plain, plain["recipient"], {}, {}))[0] == "first"
+    assert ask(manager, "PATCH", f"{STREAMS}/parcels", {"provider": None})[1]["provider"] is None
 
 
 def test_who_left_one_stream_gets_the_others(ask, door, manager):
