@@ -17,7 +17,17 @@ from api.console import app as console
 from api.console.desk import Desk
 from api.idempotency import Once
 from api.limits import Border
-from api.manage import audit, batches, endpoints, erasures, overview, schedule, statistics, templates
+from api.manage import (
+    audit,
+    batches,
+    endpoints,
+    erasures,
+    ingest,
+    overview,
+    schedule,
+    statistics,
+    templates,
+)
 from api.manage import routes as manage
 from api.nomsa import routes as nomsa
 from api.nomsa.bodies import Bodies
@@ -91,6 +101,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(schedule.router(services))
     app.include_router(statistics.router(services))
     app.include_router(erasures.router(services))
+    app.include_router(ingest.router(services))
     app.include_router(overview.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))

@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.config import Settings
 from relay.core.clock import now
-from relay.store import erasure, retention, scrub
+from relay.store import audit, erasure, retention, scrub
 from relay.store.database import Database
 from relay.store.retention import Part, Swept
 
@@ -77,10 +77,18 @@ async def sweep_some(database: Database, settings: Settings, *, steps: int) -> i
             count += step.messages
             position = step.position
             await database.write(retention.advance, part.value, position, now())
-    if settings.retention.statistics:
-        before = now() - timedelta(days=settings.retention.statistics)
-        await database.write(retention.forget_hours, before=before)
+    days = settings.retention
+    if days.statistics:
+        await database.write(retention.forget_hours, before=now() - timedelta(days=days.statistics))
+    if days.audit:
+        await _forget_changes(database, now() - timedelta(days=days.audit))
     return count
+
+
+async def _forget_changes(database: Database, before: datetime) -> None:
+    """Some of the audit log's oldest lines. Mostly there are none, and then nothing is written."""
+    if await database.read(audit.any_before, before):
+        await database.write(audit.prune, before=before)
 
 
 async def erase_some(database: Database, row: dict[str, Any], *, steps: int) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """How long things are kept, and what is to go now."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli.noting import note
 from relay.cli.output import (
     ConfigOption,
     JsonOption,
@@ -14,39 +14,17 @@ from relay.cli.output import (
     settings_from,
     show_json,
     show_table,
+    with_record,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import sqlalchemy as sa
 
-    from relay.config import Settings
     from relay.store.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Show and change how long things are kept; clean up now.")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; nothing is changed.")]
-
-
-def _with_database(settings: "Settings", work: "Callable[[Database], Awaitable[Any]]") -> Any:
-    from relay.core.errors import Misconfigured, RelayError
-    from relay.store import migrate
-    from relay.store.database import open_database
-
-    async def run() -> Any:
-        database = open_database(settings.database_url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    try:
-        if not migrate.is_current(settings.database_url):
-            fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
-        return asyncio.run(run())
-    except (RelayError, Misconfigured) as error:
-        fail(str(error))
 
 
 @app.command()
@@ -55,7 +33,13 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
     from relay.retention import sweep_all
 
     settings = settings_from(config)
-    found = _with_database(settings, lambda database: sweep_all(database, settings, dry_run=dry_run))
+
+    async def work(database: "Database") -> Any:
+        if not dry_run:
+            await note(database)
+        return await sweep_all(database, settings, dry_run=dry_run)
+
+    found = with_record(settings, work)
     rows = [
         {"part": part.value, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()
     ]
@@ -167,7 +151,14 @@ def erase(
         files = len(list(retention.files_naming(retention.folders(settings), address)))
         _show_counts({**counts, "files": files}, as_json)
         return
-    row = _with_database(settings, lambda database: retention.erase(database, clean(address), "cli"))
+
+    async def work(database: "Database") -> Any:
+        wanted = clean(address)
+        # First of all, so that the address is found there as well.
+        await note(database)
+        return await retention.erase(database, wanted, "cli")
+
+    row = with_record(settings, work)
     files = retention.erase_files(settings, address)
     if scrubbing:
         let_go(settings.database_url)

@@ -170,7 +170,9 @@ def _import(
     taken: int,
     wrong: int,
 ) -> tuple[int, int]:
-    faults = in_record(settings, _add_all, account, reason, group, writing=True)
+    # The whole file is one change.
+    first = not taken and not wrong
+    faults = in_record(settings, _add_all, account, reason, group, writing=True, noted=first)
     for number, fault in faults:
         typer.echo(f"line {number}: {fault}", err=True)
     return taken + len(group) - len(faults), wrong + len(faults)
