@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -30,7 +31,16 @@ async def reports(visit: Visit) -> Response:
 
 
 async def report(visit: Visit) -> Response:
-    return await visit.page("report.html", one=await visit.get(f"{_BASE}/{visit.named('id')}"))
+    one = await visit.get(f"{_BASE}/{visit.named('id')}")
+    return await visit.page("report.html", one=one, told=_legible(one["payload"]))
+
+
+def _legible(payload: str) -> str:
+    """JSON with an entry on each line; anything else as it is."""
+    try:
+        return orjson.dumps(orjson.loads(payload), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return payload
 
 
 async def act(visit: Visit) -> Response:

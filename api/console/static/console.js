@@ -17,6 +17,8 @@ document.addEventListener("change", (event) => {
     box.checked = event.target.checked;
   }
 });
+// On a phone the pages' names are one line to wipe along: the current one has to be in sight.
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
