@@ -13,4 +13,5 @@ def router(desk: Desk) -> APIRouter:
     routes.include_router(desks.router(desk))
     for pages in (overview, mail, queue, ways, counts, people, hooks, told):
         pages.add(desk, routes)
+    desks.close(desk, routes)
     return routes
