@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,9 +38,14 @@ class Sum:
 
 
 async def sweep_all(
-    database: Database, settings: Settings, *, dry_run: bool = False, at: datetime | None = None
+    database: Database,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    at: datetime | None = None,
+    told: Callable[[Part, int], None] = lambda _part, _messages: None,
 ) -> dict[Part, Sum]:
-    """Walk over everything now, in small steps; with `dry_run` only count."""
+    """Walk over everything now, in small steps, and tell of each; with `dry_run` only count."""
     moment = at or now()
     known = await database.read(retention.rules, defaults(settings))
     found: dict[Part, Sum] = {}
@@ -56,6 +61,7 @@ async def sweep_all(
             )
             total.messages += step.messages
             total.unsent += step.unsent
+            told(part, total.messages)
             position = step.position
     return found
 

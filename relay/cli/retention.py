@@ -9,6 +9,7 @@ from relay.cli.output import (
     ConfigOption,
     JsonOption,
     console,
+    errors,
     fail,
     in_record,
     settings_from,
@@ -37,9 +38,15 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
     async def work(database: "Database") -> Any:
         if not dry_run:
             await note(database)
-        return await sweep_all(database, settings, dry_run=dry_run)
+        return await sweep_all(
+            database,
+            settings,
+            dry_run=dry_run,
+            told=lambda part, messages: status.update(f"{part.value}: {messages:,} messages"),
+        )
 
-    found = with_record(settings, work)
+    with errors.status("looking") as status:
+        found = with_record(settings, work)
     rows = [
         {"part": part.value, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()
     ]
@@ -54,7 +61,9 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
 
 @app.command()
 def show(
-    account: Annotated[str, typer.Option(help="The account's name.")] = "default", config: ConfigOption = None
+    account: Annotated[str, typer.Option(help="The account's name.")] = "default",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how many days what is kept: by the configuration, and by an account's own rules."""
     from relay.retention import defaults
@@ -66,8 +75,12 @@ def show(
         return retention.of_account(connection, accounts.account_by_name(connection, account))
 
     own = in_record(settings, work)
-    rows = [("everybody", "all", _days(defaults(settings)))]
-    rows += [(account, stream or "all", _days(days)) for stream, days in own.items()]
+    rules = [{"account": None, "stream": None, "days": defaults(settings)}]
+    rules += [{"account": account, "stream": stream or None, "days": days} for stream, days in own.items()]
+    if as_json:
+        show_json(rules)
+        return
+    rows = [(one["account"] or "everybody", one["stream"] or "all", _days(one["days"])) for one in rules]
     show_table(("ACCOUNT", "STREAM", "DAYS (0 IS FOR EVER)"), rows)
 
 
@@ -109,7 +122,8 @@ def scrub(config: ConfigOption = None) -> None:
     from relay.store.scrub import scrub as work
 
     settings = settings_from(config)
-    work(settings.database_url)
+    with errors.status("writing the database anew"):
+        work(settings.database_url)
     console.print("done", markup=False)
 
 
@@ -158,10 +172,13 @@ def erase(
         await note(database)
         return await retention.erase(database, wanted, "cli")
 
-    row = with_record(settings, work)
-    files = retention.erase_files(settings, address)
-    if scrubbing:
-        let_go(settings.database_url)
+    with errors.status("searching the record") as status:
+        row = with_record(settings, work)
+        status.update("searching captured mail")
+        files = retention.erase_files(settings, address)
+        if scrubbing:
+            status.update("having the database let go of it")
+            let_go(settings.database_url)
     _show_counts({**row["counts"], "files": files}, as_json)
     if row["state"] != erasure.DONE:
         fail(

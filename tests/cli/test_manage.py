@@ -79,6 +79,9 @@ def test_a_keys_life(installation: Installation) -> None:
     assert "no API key" in wrong(installation, "keys", "rotate", "1")
     assert "--network" in wrong(installation, "keys", "create", "--network", "here", code=2)
     assert "--scope" in wrong(installation, "keys", "create", "--scope", "all", code=2)
+    other = json.loads(ok(installation, "keys", "create", "--json"))
+    assert (other["account"], other["key"].startswith("default_v1_")) == ("default", True)
+    ok(installation, "keys", "revoke", other["id"])
 
 
 def test_suppressions_come_and_go_as_csv(installation: Installation, tmp_path: Path) -> None:

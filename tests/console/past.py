@@ -25,7 +25,7 @@ _BOUNCES = ({"class": "hard", "reason": "no_such_user"}, {"class": "soft", "reas
 
 
 def write(record: Path, days: int, mails: int) -> None:
-    """About so many mails on each of the last days, the last of them an hour ago."""
+    """About so many mails on each of the last days, and more in the last hour, so that its minutes have some."""
     asyncio.run(_write(record, days, mails))
 
 
@@ -34,6 +34,11 @@ async def _write(record: Path, days: int, mails: int) -> None:
     chance = random.Random(7)
     account = await database.read(accounts.account_by_name, "default")
     latest = now() - timedelta(hours=1)
+    lately = [
+        latest + timedelta(minutes=minute, seconds=chance.random() * 60)
+        for minute in range(59)
+        for _ in range(max(0, round(chance.gauss(6, 3))))
+    ]
     for day in range(days, -1, -1):
         start = (now() - day * _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
         # Less on Sundays, and a little more every week.
@@ -43,6 +48,8 @@ async def _write(record: Path, days: int, mails: int) -> None:
         some = [_mail(account, at, place, chance) for place, at in enumerate(times) if at < latest]
         if some:
             await database.write(_insert, some, chance)
+    some = [_mail(account, at, place, chance) for place, at in enumerate(sorted(lately))]
+    await database.write(_insert, some, chance)
     await database.close()
 
 
@@ -74,8 +81,15 @@ def _insert(connection: Any, mails: Sequence[Submission], chance: random.Random)
         status = "BOUNCED" if told[-1]["kind"] == "bounced" else told[-1]["kind"].upper()
         message["status"] = status = {"CLICKED": "OPENED", "DEFERRED": "SENT"}.get(status, status)
         recipient |= {"state": "done", "status": status, "attempts": 1, "due_at": None}
+        at = message["created_at"]
         for place, one in enumerate(told, 2):
-            common = {"id": message["id"] + place, "message_id": message["id"], "at": message["created_at"]}
+            # A provider's answer takes a moment, and whatever comes after it longer.
+            at += timedelta(
+                seconds=chance.lognormvariate(-1.2, 0.8) if place == 2 else chance.expovariate(0.05)
+            )
+            if at > now():
+                break
+            common = {"id": floor_at(at) + len(events), "message_id": message["id"], "at": at}
             events.append({**common, "recipient_id": recipient["id"], "detail": None, "attempt": 1, **one})
     insert_rows(connection, t.message, group.messages)
     insert_rows(connection, t.recipient, group.recipients)
