@@ -1,6 +1,5 @@
 """An installation with something to see in its console: providers well and unwell, mail of every fate, a webhook."""
 
-import asyncio
 import contextlib
 import email.policy
 import json
@@ -16,7 +15,7 @@ from typing import Any
 from relay.core.clock import now
 from relay.core.inbox import InboxKind
 from relay.store import inbox
-from relay.store.database import open_database
+from relay.store.database import sqlite_engine
 from relay.store.inbox import Told as Report
 from tests.console import past
 from tests.installation import Installation, free_port, wait_for
@@ -240,7 +239,11 @@ class Stage(Installation):
         )
         payload = f'{{"event":"delivered","id":"{EVIL}"}}'.encode()
         row = Report(InboxKind.WEBHOOK, "bygone", payload, now(), headers={"user-agent": "Bygone/2.1"})
-        asyncio.run(self._put(row))
+        # Not by an event loop: the browser's tests run within one.
+        engine = sqlite_engine(self.directory / "data" / "pillarbox.db")
+        with engine.begin() as connection:
+            inbox.put(connection, [row])
+        engine.dispose()
 
         def there() -> dict[str, str] | None:
             rows = self.request("/v1/ingest")[1]["data"]
@@ -249,11 +252,6 @@ class Stage(Installation):
 
         found: dict[str, str] = wait_for(there, "reports to be set aside")
         return found
-
-    async def _put(self, row: Report) -> None:
-        database = open_database(f"sqlite:///{self.directory / 'data' / 'pillarbox.db'}")
-        await database.write(inbox.put, [row])
-        await database.close()
 
     def live(self, minutes: float) -> None:
         """Mail as a shop has it, some of which does not arrive."""

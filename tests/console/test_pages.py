@@ -314,6 +314,7 @@ def test_what_happened_is_drawn_and_counted_by_whom_it_was(stage, page, mails):
     page.get_by_label("Time").select_option("week")
     page.get_by_label("Counted").first.select_option("tag")
     page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**span=week&dimension=tag**")
     table = page.locator("table.list")
     row = table.locator("tr", has=page.get_by_role("link", name="partners", exact=True))
     # It is counted within seconds.

@@ -8,22 +8,26 @@ from relay.cli.examine.finding import Finding, fail, ok, warn
 from relay.config import Settings
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, RelayError
+from relay.core.inbox import InboxState
 from relay.delivery.board import ALIVE
 from relay.process import queue_url
 from relay.queue import answers
-from relay.store import dkim, migrate, senders, watch
+from relay.store import dkim, inbox, migrate, senders, watch
 from relay.store.database import Database, open_database, words_of
 
 _AREA = "record"
 #: seconds by which a database server's clock may differ, and for which due mail may wait
 _SKEW, _LATE = 5.0, 120.0
+#: reports counted at most
+_MANY = 1000
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """What can be said of a database that has its schema."""
     database = open_database(settings.database_url)
     try:
-        return [await _speed(database), await _clock(database), *await _standing(database)]
+        findings = [await _speed(database), await _clock(database), *await _standing(database)]
+        return [*findings, await _reports(database)]
     except RelayError as error:
         return [fail(_AREA, "database", words_of(error), "Look at the database's own log.")]
     finally:
@@ -109,6 +113,15 @@ async def _standing(database: Database) -> list[Finding]:
             todo = f"`pillarbox providers resume {provider.name}` when it may send again."
             findings.append(warn(_AREA, f"provider {provider.name}", f"is {provider.mode.value}", todo))
     return findings
+
+
+async def _reports(database: Database) -> Finding:
+    failed = await database.read(inbox.page, limit=_MANY, state=InboxState.FAILED)
+    if not failed:
+        return ok(_AREA, "reports", "none that could not be read")
+    count = f"{_MANY} or more" if len(failed) == _MANY else str(len(failed))
+    todo = "`pillarbox ingest list`; once the cause is mended, `pillarbox ingest replay --all`."
+    return warn(_AREA, "reports", f"{count} could not be read: {failed[0]['reason']}", todo)
 
 
 def queue(settings: Settings) -> Finding:
