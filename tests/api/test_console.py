@@ -6,8 +6,11 @@ import httpx2
 import pytest
 
 from api.console import trends
+from relay.core.clock import now
 from relay.core.errors import Unavailable
-from relay.store import accounts, statistics
+from relay.core.inbox import InboxKind, InboxState
+from relay.store import accounts, inbox, statistics
+from relay.store.inbox import Told
 from tests.api.conftest import Door
 
 _PAGES = (
@@ -30,7 +33,16 @@ def test_every_page_on_either_database(door: Door) -> None:
     admin = door.new_account("operator", scopes=("admin",), senders=["*"])
     assert sign_in(door, admin).status_code == 303
     account = door.identity(admin).account_id
-    own = (f"/messages/{sent}", f"/messages/{sent}/html", f"/accounts/{account}", "/messages?subject=otp")
+    told = Told(InboxKind.WEBHOOK, "bygone", b'{"a":1}', now(), {"x": "y"}, state=InboxState.FAILED)
+    door.work(inbox.put, [told])
+    (aside,) = door.work(inbox.page, limit=1)
+    own = (
+        f"/reports/{aside['id']}",
+        f"/messages/{sent}",
+        f"/messages/{sent}/html",
+        f"/accounts/{account}",
+        "/messages?subject=otp",
+    )
     for path in (*_PAGES, *own):
         answer = door.request("GET", f"/console{path}", key=None)
         assert answer.status_code == 200, (path, answer.text)

@@ -61,6 +61,7 @@ type = "capture"
 
 [providers.letters]
 type = "postmark"
+base_url = "http://127.0.0.1:{partner}"
 token = "a token of nobody's"
 webhook_secret = "{secret}"
 

@@ -32,7 +32,7 @@ async def reports(visit: Visit) -> Response:
 
 async def report(visit: Visit) -> Response:
     one = await visit.get(f"{_BASE}/{visit.named('id')}")
-    return await visit.page("report.html", one=one, told=_legible(one["payload"]))
+    return await visit.page("report.html", one=one, payload=_legible(one["payload"]))
 
 
 def _legible(payload: str) -> str:
