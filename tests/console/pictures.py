@@ -1,18 +1,21 @@
 """The pictures of docs/console, of a real installation in a real browser.
 
-    python -m tests.console.pictures --minutes 30
+    python -m tests.console.pictures
 
-sends at an uneven rate for so long, so that the charts have a past, then writes them.
+begins with a month of a shop's mail, goes on to send for some minutes, and then writes them.
 """
 
 import argparse
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page
 
+from relay.core.clock import now
 from tests.console.browser import browser, sign_in
 from tests.console.stage import Stage
+from tests.installation import wait_for
 
 
 def take(stage: Stage, mails: dict[str, str], told: dict[str, str], into: Path) -> None:
@@ -68,9 +71,15 @@ def _save(page: Page, path: Path) -> None:
     page.screenshot(path=path)
 
 
+def counted(stage: Stage) -> bool:
+    """Whether all but the last minutes are in the statistics."""
+    until = stage.request("/v1/statistics")[1]["counted_until"]
+    return bool(until) and datetime.fromisoformat(until) > now() - timedelta(minutes=20)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30, help="of mail at an uneven rate")
+    parser.add_argument("--minutes", type=float, default=2, help="of mail at an uneven rate")
     parser.add_argument("--days", type=int, default=30, help="of mail before that, for the statistics")
     parser.add_argument("--into", type=Path, default=Path("docs/console"))
     parser.add_argument(
@@ -84,6 +93,7 @@ def main() -> None:
         mails, told = made.fill(), made.set_aside()
         print(mails, told, flush=True)
         made.live(arguments.minutes)
+        wait_for(lambda: counted(made), "the past's being counted", seconds=600)
         if not arguments.wait:
             take(made, mails, told, arguments.into)
 

@@ -1,5 +1,6 @@
 """What operators come for, in a real browser: finding mail, why it did not arrive, and doing something about it."""
 
+import json
 import re
 
 import pytest
@@ -357,7 +358,7 @@ def test_a_report_that_was_set_aside_is_looked_at_read_again_and_discarded(stage
     assert "no provider is called 'bygone' now" in row.inner_text()
     row.get_by_role("link").last.click()
     # What strangers tell is text and nothing else.
-    assert EVIL in page.locator("pre.mail").inner_text()
+    assert json.dumps(EVIL) in page.locator("pre.mail").inner_text()
     assert page.title() == "Report of bygone · Pillarbox"
     page.get_by_role("button", name="Read again").click()
     assert told(page).startswith("It is read again")
