@@ -162,7 +162,7 @@ class Stage(Installation):
         """Have about so many mails on each of so many days before today. Before `open` only."""
         assert self.run("migrate").returncode == 0
         self.key = self.run(
-            "keys", "create", "--scope", "admin", "--scope", "send", "--scope", "read"
+            "keys", "create", "--label", "jo", "--scope", "admin", "--scope", "send", "--scope", "read"
         ).stdout.strip()
         past.write(self.directory / "data" / "pillarbox.db", days, mails)
 
