@@ -170,9 +170,9 @@ class Desk:
         async def run(request: Request) -> Response:
             return await self._run(request, handler)
 
-        run = self.guarded(run)
         name = f"console {method} {path}"
-        routes.add_api_route(HOME + path, run, methods=[method], name=name, include_in_schema=False)
+        guarded = self.guarded(run)
+        routes.add_api_route(HOME + path, guarded, methods=[method], name=name, include_in_schema=False)
 
     def guarded(self, answer: Answering) -> Answering:
         """`answer`, and a page instead of JSON where not even the session can be looked up: the database is away."""

@@ -370,7 +370,7 @@ def test_a_report_that_was_set_aside_is_looked_at_read_again_and_discarded(stage
     page.get_by_label("Told by").fill("letters")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("button", name="Read all of letters again").click()
-    assert told(page).startswith("1 are read again")
+    assert told(page).startswith("1 report is read again")
 
 
 def test_what_is_of_before_does_not_look_fresh(stage, chrome, signed_in):

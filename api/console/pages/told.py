@@ -58,7 +58,8 @@ async def replay(visit: Visit) -> Response:
     """All that is set aside, or that of one source."""
     body: dict[str, Any] = {"source": visit.field("source") or None}
     rows = (await visit.call("POST", f"{_BASE}/replay", body=body)).json()["rows"]
-    return await visit.done(f"{rows} are read again; a worker begins within seconds.", _PAGE)
+    what = "1 report is" if rows == 1 else f"{rows} reports are"
+    return await visit.done(f"{what} read again; a worker begins within seconds.", _PAGE)
 
 
 def add(desk: Desk, routes: APIRouter) -> None:
