@@ -75,7 +75,7 @@ def show(
         return retention.of_account(connection, accounts.account_by_name(connection, account))
 
     own = in_record(settings, work)
-    rules = [{"account": None, "stream": None, "days": defaults(settings)}]
+    rules: list[dict[str, Any]] = [{"account": None, "stream": None, "days": defaults(settings)}]
     rules += [{"account": account, "stream": stream or None, "days": days} for stream, days in own.items()]
     if as_json:
         show_json(rules)
