@@ -258,7 +258,8 @@ class Stage(Installation):
         """Mail as a shop has it, some of which does not arrive."""
         ends = time.monotonic() + minutes * 60
         while time.monotonic() < ends:
-            with self.smtp() as client:
+            # A door of a machine that is busy with other things may ask to be left alone for a moment.
+            with contextlib.suppress(smtplib.SMTPConnectError), self.smtp() as client:
                 for _ in range(max(1, round(random.gauss(6, 4)))):
                     _hand_in(client, *_some())
             time.sleep(random.uniform(1.5, 5.5))
