@@ -34,7 +34,8 @@ def chromium() -> tuple[str, dict[str, str]]:
         f"<alias binding='same'><family>{name}</family><prefer><family>{font}</family></prefer></alias>"
         for name, font in _FONTS.items()
     )
-    fonts.write_text(f"<fontconfig>{folders}{aliases}</fontconfig>")
+    last = f"<edit name='family' mode='append_last'><string>{_FONTS['sans-serif']}</string></edit>"
+    fonts.write_text(f"<fontconfig>{folders}{aliases}<match target='pattern'>{last}</match></fontconfig>")
     return str(debian.ROOT / "usr/lib/chromium/chromium"), {
         **debian.environment(),
         "FONTCONFIG_FILE": str(fonts),
