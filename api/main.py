@@ -23,6 +23,7 @@ from api.manage import (
     endpoints,
     erasures,
     events,
+    ingest,
     overview,
     retention,
     schedule,
@@ -104,6 +105,7 @@ def build(context: Context) -> ASGIApp:
     app.include_router(statistics.router(services))
     app.include_router(erasures.router(services))
     app.include_router(retention.router(services))
+    app.include_router(ingest.router(services))
     app.include_router(overview.router(services))
     app.include_router(health.router(services, context.stop))
     app.include_router(metrics.router(context))

@@ -4,7 +4,6 @@ It is one layer around the calls rather than a line in each, so that none can be
 of its own and is left out.
 """
 
-import re
 from typing import Any
 
 import orjson
@@ -27,7 +26,6 @@ _MAIL = frozenset({"/v1/messages", "/v1/messages/batch", "/v1/batches"})
 _CONTRACT = "/v1/transactional/"
 #: octets of a request or an answer that are looked at
 _MOST = 8 * 1024
-_SECRET = re.compile(r"pass|secret|token|credential|authorization|url", re.IGNORECASE)
 
 
 class Trail:
@@ -96,7 +94,7 @@ def _change(scope: Scope, exchange: _Exchange) -> Change:
         named = [str(made[key]) for key in ("id", "name", "address") if made and made.get(key)][:1]
     client = scope.get("client")
     query = scope["query_string"].decode("latin-1")[:300]
-    detail = {**(hidden(asked) if asked else {}), **({"query": query} if query else {})}
+    detail = {**(audit.hidden(asked) if asked else {}), **({"query": query} if query else {})}
     return Change(
         action=f"{scope['method']} {template}",
         subject=", ".join(named),
@@ -114,21 +112,3 @@ def _read(body: bytes | bytearray) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def hidden(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields as they may be kept: a URL may have a secret in it as well."""
-    return {
-        name[:100]: "********" if _SECRET.search(name) and value else _short(value)
-        for name, value in list(fields.items())[:50]
-    }
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:500]
-    if isinstance(value, dict):
-        return hidden(value)
-    if isinstance(value, list):
-        return [_short(one) for one in value[:50]]
-    return value

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from relay.config import Settings
 from relay.core.clock import now
 from relay.core.strip import strip
-from relay.store import erasure, messages, retention, retention_lists, scrub
+from relay.store import audit, erasure, messages, retention, retention_lists, scrub
 from relay.store.database import Database
 from relay.store.retention import Part, Rules, Swept
 
@@ -39,9 +39,14 @@ class Sum:
 
 
 async def sweep_all(
-    database: Database, settings: Settings, *, dry_run: bool = False, at: datetime | None = None
+    database: Database,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    at: datetime | None = None,
+    told: Callable[[str, int], None] = lambda _part, _messages: None,
 ) -> dict[str, Sum]:
-    """Walk over everything now, in small steps; with `dry_run` only count."""
+    """Walk over everything now, in small steps, and tell of each; with `dry_run` only count."""
     moment = at or now()
     known = await database.read(retention.rules, defaults(settings))
     found: dict[str, Sum] = {}
@@ -52,6 +57,7 @@ async def sweep_all(
             step = await _step(database, walk, known, moment, position, dry_run=dry_run)
             total.messages += step.messages
             total.unsent += step.unsent
+            told(walk.name, total.messages)
             position = step.position
     return found
 
@@ -69,10 +75,18 @@ async def sweep_some(database: Database, settings: Settings, *, steps: int) -> i
             count += step.messages
             position = step.position
             await database.write(retention.advance, walk.name, position, now())
-    if settings.retention.statistics:
-        before = now() - timedelta(days=settings.retention.statistics)
-        await database.write(retention.forget_hours, before=before)
+    days = settings.retention
+    if days.statistics:
+        await database.write(retention.forget_hours, before=now() - timedelta(days=days.statistics))
+    if days.audit:
+        await _forget_changes(database, now() - timedelta(days=days.audit))
     return count
+
+
+async def _forget_changes(database: Database, before: datetime) -> None:
+    """Some of the audit log's oldest lines. Mostly there are none, and then nothing is written."""
+    if await database.read(audit.any_before, before):
+        await database.write(audit.prune, before=before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import orjson
 from fastapi import APIRouter
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -52,6 +53,7 @@ SECURITY = {
 }
 
 Handler = Callable[["Visit"], Awaitable[Response]]
+Answering = Callable[[Request], Awaitable[Response]]
 
 
 class Trouble(Exception):
@@ -169,7 +171,21 @@ class Desk:
             return await self._run(request, handler)
 
         name = f"console {method} {path}"
-        routes.add_api_route(HOME + path, run, methods=[method], name=name, include_in_schema=False)
+        guarded = self.guarded(run)
+        routes.add_api_route(HOME + path, guarded, methods=[method], name=name, include_in_schema=False)
+
+    def guarded(self, answer: Answering) -> Answering:
+        """`answer`, and a page instead of JSON where not even the session can be looked up: the database is away."""
+
+        async def run(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except Exception as error:
+                status, message = _told(error)
+                title = HTTPStatus(status).phrase
+                return self.render("away.html", status=status, code=status, title=title, message=message)
+
+        return run
 
     async def _run(self, request: Request, handler: Handler) -> Response:
         token = request.cookies.get(COOKIE, "")
@@ -201,14 +217,14 @@ class Desk:
 
     async def _fault(self, visit: Visit, error: Exception) -> Response:
         """What nobody expected, under the reference that the log has it by."""
-        told = answer_to(error)
-        message = error.message if isinstance(error, RelayError) else bytes(told.body).decode()
-        return await _problem(visit, told.status_code, message)
+        return await _problem(visit, *_told(error))
 
     # Sign-in.
 
     async def ask_who(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
         before = secrets.token_urlsafe(32)
+        if not problem and request.query_params.get("ended"):
+            problem = "Your session has ended. Sign in again to go on."
         page = self.render(
             "sign_in.html",
             status=status,
@@ -278,10 +294,19 @@ def router(desk: Desk) -> APIRouter:
         return Response(data, media_type=kind, headers=headers)
 
     routes.add_api_route(f"{HOME}/static/{{name}}", static, methods=["GET"])
-    routes.add_api_route(f"{HOME}/sign-in", desk.ask_who, methods=["GET"])
-    routes.add_api_route(f"{HOME}/sign-in", desk.sign_in, methods=["POST"])
+    routes.add_api_route(f"{HOME}/sign-in", desk.guarded(desk.ask_who), methods=["GET"])
+    routes.add_api_route(f"{HOME}/sign-in", desk.guarded(desk.sign_in), methods=["POST"])
     desk.add(routes, "POST", "/sign-out", desk.sign_out)
     return routes
+
+
+def close(desk: Desk, routes: APIRouter) -> None:
+    """To be called last: every other path has a page that says so."""
+
+    async def missing(_visit: Visit) -> Response:
+        raise Said(404, "not_found", "There is no such page.")
+
+    desk.add(routes, "GET", "/{path:path}", missing)
 
 
 _KINDS = {
@@ -301,6 +326,12 @@ def local(path: str) -> str:
     """A path of the console's own; anything else is its first page."""
     fine = path == HOME or path.startswith((f"{HOME}/", f"{HOME}?"))
     return path if fine and "\\" not in path and path.isprintable() else HOME
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The API's own status and words for an error, which is logged on the way."""
+    answer = answer_to(error)
+    return answer.status_code, str(orjson.loads(answer.body)["message"])
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -324,8 +355,11 @@ def _to_sign_in(request: Request) -> Response:
         # The piece is no place for a page; have the whole page loaded again.
         return Response(status_code=401, headers={**SECURITY, "HX-Refresh": "true"})
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    to = "" if request.method != "GET" or wanted == HOME else f"?to={quote(wanted, safe='')}"
-    return RedirectResponse(f"{HOME}/sign-in{to}", 303, headers=SECURITY)
+    query = {} if request.method != "GET" or wanted == HOME else {"to": wanted}
+    if COOKIE in request.cookies:
+        query["ended"] = "1"
+    page = f"{HOME}/sign-in"
+    return RedirectResponse(f"{page}?{urlencode(query)}" if query else page, 303, headers=SECURITY)
 
 
 async def _problem(visit: Visit, status: int, message: str) -> Response:

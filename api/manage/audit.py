@@ -1,7 +1,7 @@
 """/v1/audit: what was changed, and by whom; for admin keys."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
@@ -25,7 +25,11 @@ class Wanted(Page):
         Line | None, Field(max_length=330, description="Changes of this: an id, a name, an address.")
     ] = None
     action: Annotated[
-        Line | None, Field(max_length=100, description="Calls with this in their method or path.")
+        Line | None, Field(max_length=100, description="Calls and commands with this in their name.")
+    ] = None
+    door: Annotated[
+        Literal["api", "console", "cli"] | None,
+        Field(description="Changes made there; `cli` is the command line."),
     ] = None
 
 
@@ -44,6 +48,7 @@ class Audit:
             key_id=min(int(asked.key_id), MAX_ID) if asked.key_id else None,
             subject=asked.subject,
             action=asked.action,
+            door=asked.door,
         )
         return Answer(page(rows, asked.limit, shown))
 

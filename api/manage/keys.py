@@ -96,6 +96,13 @@ class Whose(Page):
     account_id: AccountId = None
 
 
+class Everyones(Page):
+    account_id: Annotated[
+        str | None,
+        Field(pattern=r"^([0-9]{1,19}|all)$", description="Another account's, or `all`; needs an admin key."),
+    ] = None
+
+
 class Keys:
     def __init__(self, services: Services) -> None:
         self._database = services.database
@@ -119,8 +126,8 @@ class Keys:
 
     async def list(self, request: Request) -> Answer:
         identity = await self._gate.admit(request, "manage")
-        asked = query(request, Whose)
-        account_id = whose.account(identity, asked.account_id)
+        asked = query(request, Everyones)
+        account_id = whose.accounts(identity, asked.account_id)
         rows = await self._database.read(keys.page, account_id, limit=asked.limit + 1, before=asked.before)
         return Answer(page(rows, asked.limit, shown))
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from api.manage.accounts import Accounts, ChangedAccount, NewAccount
 from api.manage.asking import ADDRESS_PATTERN, Page
 from api.manage.describe import inlined, query_parameters
-from api.manage.keys import ChangedKey, Keys, NewKey, Rotation
+from api.manage.keys import ChangedKey, Everyones, Keys, NewKey, Rotation
 from api.manage.keys import Whose as WhoseKeys
 from api.manage.providers import Asking as AskingRoutes
 from api.manage.providers import Providers, TestMail
@@ -216,7 +216,7 @@ def _keys(routes: APIRouter, calls: Keys) -> None:
         ),
         refuses=(404,),
     )
-    add(routes, "GET", base, calls.list, "List keys", tag=tag, query=WhoseKeys)
+    add(routes, "GET", base, calls.list, "List keys", tag=tag, query=Everyones)
     add(routes, "GET", one, calls.get, "Get a key", tag=tag, query=WhoseKeys)
     add(
         routes,

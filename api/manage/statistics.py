@@ -17,7 +17,6 @@ from api.services import Services
 from api.thin import ThinRoute
 from relay.core.clock import now, wire_time
 from relay.core.errors import Refused
-from relay.core.identity import Identity
 from relay.store import statistics
 from relay.store.statistics import Dimension, Query
 
@@ -48,6 +47,12 @@ class Wanted(BaseModel):
     by: Literal["hour", "day", "month", "total"] = "day"
     from_: Annotated[Moment | None, Field(alias="from", description="Left out: 30 days ago.")] = None
     before: Annotated[Moment | None, Field(description="Left out: now.")] = None
+    top: Annotated[
+        int | None,
+        Field(
+            ge=1, le=1000, description="Only so many values: those with the most accepted in all of the time."
+        ),
+    ] = None
     account_id: Whose = None
 
 
@@ -70,7 +75,15 @@ class Statistics:
         asked = query(request, Wanted)
         before = max(asked.before or now(), _FIRST)
         first = asked.from_ or before - _DEFAULT
-        wanted = _query(identity, asked.dimension, first, before, asked.account_id, asked.value, asked.by)
+        wanted = Query(
+            asked.dimension,
+            statistics.hour_of(first),
+            before,
+            whose.accounts(identity, asked.account_id),
+            asked.value,
+            asked.by,
+            asked.top,
+        )
         rows = await self._database.read(statistics.read, wanted, limit=MAX_ROWS + 1)
         if len(rows) > MAX_ROWS:
             raise Refused(f"These are more than {MAX_ROWS} rows: ask for a shorter time, or for one value")
@@ -93,7 +106,7 @@ class Statistics:
         identity = await self._gate.admit(request, "read")
         asked = query(request, Report)
         first, before = span(asked.month)
-        wanted = _query(identity, asked.dimension, first, before, asked.account_id, None, "total")
+        wanted = Query(asked.dimension, first, before, whose.accounts(identity, asked.account_id), by="total")
         rows = await self._database.read(statistics.read, wanted, limit=1_000_000)
         name = f"{asked.dimension}-{first:%Y-%m}.csv"
         headers = {
@@ -103,20 +116,6 @@ class Statistics:
         return Response(
             statistics.as_csv(asked.dimension, first, rows), media_type="text/csv", headers=headers
         )
-
-
-def _query(
-    identity: Identity,
-    dimension: Dimension,
-    first: datetime,
-    before: datetime,
-    account_id: str | None,
-    value: str | None,
-    by: str,
-) -> Query:
-    return Query(
-        dimension, statistics.hour_of(first), before, whose.accounts(identity, account_id), value, by
-    )
 
 
 def span(month: str | None) -> tuple[datetime, datetime]:

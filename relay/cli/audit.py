@@ -1,4 +1,4 @@
-"""Who changed what through the API or the console."""
+"""Who changed what: through the API, the console or the command line."""
 
 import json
 from typing import Annotated
@@ -11,18 +11,21 @@ from relay.cli.output import ConfigOption, JsonOption, in_record, settings_from,
 def audit(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     action: Annotated[
-        str | None, typer.Option(help="Calls with this in their method or path, such as `providers`.")
+        str | None, typer.Option(help="Calls and commands with this in their name, such as `providers`.")
     ] = None,
     subject: Annotated[str | None, typer.Option(help="Changes of this: an id, a name, an address.")] = None,
     key: Annotated[int | None, typer.Option(help="Changes by the key with this id.")] = None,
+    door: Annotated[str | None, typer.Option(help="Changes made there: api, console or cli.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the changes made through the API and the console, newest first."""
+    """List the changes made through the API, the console and the command line, newest first."""
     from relay.core.ids import made_at
     from relay.store.audit import page
 
-    rows = in_record(settings_from(config), page, limit=limit, action=action, subject=subject, key_id=key)
+    rows = in_record(
+        settings_from(config), page, limit=limit, action=action, subject=subject, key_id=key, door=door
+    )
     if as_json:
         show_json([{**row, "at": made_at(row["id"])} for row in rows])
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.output import ConfigOption, console, fail, settings_from
+from relay.cli.output import ConfigOption, console, errors, fail, settings_from
 
 
 def backup(
@@ -24,7 +24,8 @@ def backup(
         database = open_database(settings.database_url)
         if not isinstance(database, SqliteDatabase):
             fail("this record is on PostgreSQL: copy it with pg_dump --format=custom", 2)
-        size = store.copy(database.path, file)
+        with errors.status("copying the record"):
+            size = store.copy(database.path, file)
     except (Misconfigured, RelayError) as error:
         fail(escape(str(error)), 2 if isinstance(error, Misconfigured) else 1)
     console.print(f"{file}: {size:,} octets, checked", markup=False)

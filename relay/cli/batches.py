@@ -1,6 +1,5 @@
 """Batches: one template to a list of recipients."""
 
-import asyncio
 import csv
 import hashlib
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli.noting import note
 from relay.cli.output import (
     ConfigOption,
     JsonOption,
@@ -21,8 +21,8 @@ from relay.cli.output import (
     settings_from,
     show_json,
     show_table,
+    with_record,
 )
-from relay.core.errors import RelayError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -109,7 +109,7 @@ def send(
             errors.print("this list was uploaded before; it is the same batch", markup=False)
         return identifier
 
-    identifier = _on(config, work)
+    identifier = with_record(settings, work)
     console.print(str(identifier), markup=False)
     if watch:
         _watch(identifier, config)
@@ -243,31 +243,11 @@ def _steer(identifier: int, config: Path | None, do: "Callable[[Steering], Await
 
     async def work(database: "Database") -> str:
         await do(Steering(database, None))
+        await note(database)
         state: str = (await database.read(batches.get, None, identifier))["state"]
         return state
 
-    console.print(f"{identifier} is {_on(config, work)}", markup=False)
-
-
-def _on(config: Path | None, work: Callable[["Database"], Awaitable[Any]]) -> Any:
-    from relay.store import migrate
-    from relay.store.database import open_database
-
-    settings = settings_from(config)
-
-    async def run() -> Any:
-        database = open_database(settings.database_url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    if not migrate.is_current(settings.database_url):
-        fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
-    try:
-        return asyncio.run(run())
-    except RelayError as error:
-        fail(error.message)
+    console.print(f"{identifier} is {with_record(settings_from(config), work)}", markup=False)
 
 
 def _watch(identifier: int, config: Path | None) -> None:

@@ -30,6 +30,9 @@ def list_(
         InboxState | None,
         typer.Option(help="Only these; left out, those that are set aside: failed and orphan."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Only what this provider, or other source, told.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -37,7 +40,7 @@ def list_(
     """List what was told and is not in the timelines, newest first."""
     from relay.store import inbox
 
-    rows = in_record(settings_from(config), inbox.page, limit=limit, state=state)
+    rows = in_record(settings_from(config), inbox.page, limit=limit, state=state, source=source)
     if as_json:
         show_json(rows)
         return
@@ -96,6 +99,15 @@ def replay(
     console.print(f"{count} to be read again; a worker begins within seconds")
 
 
+@app.command()
+def discard(ingest_id: IdArgument, config: ConfigOption = None) -> None:
+    """Drop one that was set aside, for good."""
+    from relay.store import inbox
+
+    in_record(settings_from(config), inbox.discard, ingest_id, writing=True)
+    console.print(f"{ingest_id} is discarded", markup=False)
+
+
 def webhooks(
     name: Annotated[str | None, typer.Argument(help="Only this provider; prints the URL alone.")] = None,
     config: ConfigOption = None,
@@ -112,7 +124,7 @@ def webhooks(
     settings = settings_from(config)
     if name is not None and name not in settings.ways_out:
         fail(f"{escape(name)} is no provider (known: {', '.join(sorted(settings.ways_out))})", 2)
-    secret = in_record(settings, secrets.ensure, writing=True)
+    secret = in_record(settings, secrets.ensure, writing=True, noted=False)
     found = []
     for one in [name] if name is not None else settings.ways_out:
         kind = settings.ways_out[one]["type"]

@@ -51,6 +51,7 @@ def create(
         bool | None, typer.Option(help="Whether clicks are tracked where mail and stream do not say.")
     ] = None,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create a key, and its account where there is none of that name. The key is printed once."""
     from relay.store import accounts
@@ -73,7 +74,10 @@ def create(
         track_clicks=track_clicks,
         writing=True,
     )
-    console.print(key.secret, markup=False)
+    if as_json:
+        show_json({"id": str(key.id), "account": key.account, "key": key.secret})
+    else:
+        console.print(key.secret, markup=False)
 
 
 def _network(written: str) -> str:
@@ -139,6 +143,7 @@ def rotate(
     key_id: Annotated[int, typer.Argument(help="The ID that `keys list` shows.")],
     hours: Annotated[float, typer.Option(min=0, max=90 * 24, help="Hours that the old key works on.")] = 24,
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Create a key's successor, which may do the same. It is printed once; the old one works on for a while."""
     from relay.store import accounts, keys
@@ -149,4 +154,9 @@ def rotate(
 
     key, ends = in_record(settings_from(config), work, writing=True)
     errors.print(f"key {key_id} works until {wire_time(ends)}")
-    console.print(key.secret, markup=False)
+    if as_json:
+        show_json(
+            {"id": str(key.id), "account": key.account, "key": key.secret, "old_until": wire_time(ends)}
+        )
+    else:
+        console.print(key.secret, markup=False)

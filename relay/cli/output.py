@@ -59,13 +59,31 @@ def settings_from(config: Path | None) -> "Settings":
 
 
 def in_record(
-    settings: "Settings", work: "Callable[..., T]", *args: Any, writing: bool = False, **kwargs: Any
+    settings: "Settings",
+    work: "Callable[..., T]",
+    *args: Any,
+    writing: bool = False,
+    noted: bool = True,
+    **kwargs: Any,
 ) -> T:
-    """Run a store function on the configured database, schema checked first."""
+    """Run a store function on the configured database, schema checked first.
+
+    What is written is noted in the audit log, in the same transaction, unless `noted` is off; False says that
+    nothing was changed.
+    """
+    from relay.cli import noting
+    from relay.store import audit
+
+    change = noting.change() if writing and noted else None
+
+    def both(connection: Any) -> T:
+        made = work(connection, *args, **kwargs)
+        if change is not None and made is not False:
+            audit.add(connection, noting.who(), change)
+        return made
 
     async def once(database: "Database") -> T:
-        call = database.write if writing else database.read
-        return await call(work, *args, **kwargs)
+        return await (database.write if writing else database.read)(both)
 
     return with_record(settings, once)
 

@@ -11,6 +11,7 @@ from relay.cli.output import (
     ConfigOption,
     JsonOption,
     console,
+    errors,
     fail,
     in_record,
     settings_from,
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, check, test, pause and drain providers.")
 
-NameArgument = Annotated[str, typer.Argument(help="As in [providers.NAME].")]
+
+def _names(incomplete: str) -> list[str]:
+    """For the shell to complete; nothing where the configuration has a fault, which the command itself tells."""
+    from relay.config import load
+    from relay.core.errors import Misconfigured
+
+    try:
+        return sorted(name for name in load(None).ways_out if name.startswith(incomplete))
+    except Misconfigured:
+        return []
+
+
+NameArgument = Annotated[str, typer.Argument(help="As in [providers.NAME].", autocompletion=_names)]
 
 
 class Word(StrEnum):
@@ -68,7 +81,9 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, config: ConfigOption = None
+    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Log in to each provider without sending; exit code 1 when one of them has a problem."""
     from rich.markup import escape
@@ -79,18 +94,24 @@ def check(
     settings = settings_from(config)
     found = _built(settings, name)
 
-    async def all_of_them() -> bool:
-        good = True
-        for provider in found.values():
-            try:
-                said = await trial.check(provider)
-                console.print(f"[green]ok[/]      {provider.name}: {escape(said)}")
-            except ProviderProblem as problem:
-                good = False
-                console.print(f"[red]problem[/] {provider.name}: {escape(str(problem))}")
-        return good
+    async def one(provider: "Provider") -> dict[str, Any]:
+        try:
+            return {"name": provider.name, "ok": True, "says": await trial.check(provider)}
+        except ProviderProblem as problem:
+            return {"name": provider.name, "ok": False, "says": str(problem)}
 
-    if not asyncio.run(all_of_them()):
+    async def each() -> list[dict[str, Any]]:
+        with errors.status("asking"):
+            return list(await asyncio.gather(*map(one, found.values())))
+
+    said = asyncio.run(each())
+    if as_json:
+        show_json(said)
+    else:
+        for row in said:
+            mark = "[green]ok[/]     " if row["ok"] else "[red]problem[/]"
+            console.print(f"{mark} {row['name']}: {escape(row['says'])}")
+    if not all(row["ok"] for row in said):
         raise typer.Exit(1)
 
 

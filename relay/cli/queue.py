@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli.noting import note, who
 from relay.cli.output import (
     ConfigOption,
     JsonOption,
@@ -293,11 +294,9 @@ def _act(
     as_json: bool,
 ) -> None:
     """Count first, ask where it is much, then do it step by step with a bar."""
-    import getpass
-
     from relay.store.interventions import Order
 
-    order = Order(action, f"{getpass.getuser()} at the command line", note, way)
+    order = Order(action, f"{who()} at the command line", note, way)
     found = with_record(settings, _steps(order, wanted, dry_run=True, told=lambda _count: None))
     if dry_run or not found:
         _say(action, found, dry_run=dry_run, as_json=as_json)
@@ -331,6 +330,8 @@ def _steps(
     async def run(database: "Database") -> int:
         here: Position | None = Position()
         moment, total = now(), 0
+        if not dry_run:
+            await note(database)
         while here is not None:
             work: Any = database.read if dry_run else database.write
             done = await work(

@@ -1,27 +1,26 @@
 """How long things are kept, and what is to go now."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli.noting import note
 from relay.cli.output import (
     ConfigOption,
     JsonOption,
     console,
+    errors,
     fail,
     in_record,
     settings_from,
     show_json,
     show_table,
+    with_record,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import sqlalchemy as sa
 
-    from relay.config import Settings
     from relay.store.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Show and change how long things are kept; clean up now.")
@@ -32,33 +31,25 @@ Full = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; nothing is changed.")]
 
 
-def _with_database(settings: "Settings", work: "Callable[[Database], Awaitable[Any]]") -> Any:
-    from relay.core.errors import Misconfigured, RelayError
-    from relay.store import migrate
-    from relay.store.database import open_database
-
-    async def run() -> Any:
-        database = open_database(settings.database_url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    try:
-        if not migrate.is_current(settings.database_url):
-            fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
-        return asyncio.run(run())
-    except (RelayError, Misconfigured) as error:
-        fail(str(error))
-
-
 @app.command()
 def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Let go now what was kept for long enough, in small steps; the clock does it by itself."""
     from relay.retention import sweep_all
 
     settings = settings_from(config)
-    found = _with_database(settings, lambda database: sweep_all(database, settings, dry_run=dry_run))
+
+    async def work(database: "Database") -> Any:
+        if not dry_run:
+            await note(database)
+        return await sweep_all(
+            database,
+            settings,
+            dry_run=dry_run,
+            told=lambda part, messages: status.update(f"{part}: {messages:,} messages"),
+        )
+
+    with errors.status("looking") as status:
+        found = with_record(settings, work)
     rows = [{"part": part, "messages": one.messages, "unsent": one.unsent} for part, one in found.items()]
     if as_json:
         show_json(rows)
@@ -71,7 +62,9 @@ def run(dry_run: DryRun = False, config: ConfigOption = None, as_json: JsonOptio
 
 @app.command()
 def show(
-    account: Annotated[str, typer.Option(help="The account's name.")] = "default", config: ConfigOption = None
+    account: Annotated[str, typer.Option(help="The account's name.")] = "default",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how many days what is kept: by the configuration, and by an account's own rules."""
     from relay.retention import defaults
@@ -83,8 +76,12 @@ def show(
         return retention.of_account(connection, accounts.account_by_name(connection, account))
 
     own = in_record(settings, work)
-    rows = [("everybody", "all", _days(defaults(settings)))]
-    rows += [(account, stream or "all", _days(days)) for stream, days in own.items()]
+    rules: list[dict[str, Any]] = [{"account": None, "stream": None, "days": defaults(settings)}]
+    rules += [{"account": account, "stream": stream or None, "days": days} for stream, days in own.items()]
+    if as_json:
+        show_json(rules)
+        return
+    rows = [(one["account"] or "everybody", one["stream"] or "all", _days(one["days"])) for one in rules]
     show_table(("ACCOUNT", "STREAM", "DAYS (0 IS FOR EVER)"), rows)
 
 
@@ -126,7 +123,8 @@ def scrub(full: Full = False, config: ConfigOption = None) -> None:
     from relay.store.scrub import scrub as work
 
     settings = settings_from(config)
-    work(settings.database_url, full=full)
+    with errors.status("writing the database anew"):
+        work(settings.database_url, full=full)
     console.print("done", markup=False)
 
 
@@ -147,7 +145,7 @@ def redact(
         fail("--addresses and --attachments exclude one another", 2)
     settings = settings_from(config)
     if attachments:
-        done = _with_database(settings, lambda database: strip_one(database, None, message))
+        done = with_record(settings, lambda database: strip_one(database, None, message))
     else:
         done = in_record(settings, redact_one, None, message, addresses=addresses, now=now(), writing=True)
     if not done:
@@ -178,10 +176,20 @@ def erase(
         files = len(list(retention.files_naming(retention.folders(settings), address)))
         _show_counts({**counts, "files": files}, as_json)
         return
-    row = _with_database(settings, lambda database: retention.erase(database, clean(address), "cli"))
-    files = retention.erase_files(settings, address)
-    if scrubbing:
-        let_go(settings.database_url, full=full)
+
+    async def work(database: "Database") -> Any:
+        wanted = clean(address)
+        # First of all, so that the address is found there as well.
+        await note(database)
+        return await retention.erase(database, wanted, "cli")
+
+    with errors.status("searching the record") as status:
+        row = with_record(settings, work)
+        status.update("searching captured mail")
+        files = retention.erase_files(settings, address)
+        if scrubbing:
+            status.update("having the database let go of it")
+            let_go(settings.database_url, full=full)
     _show_counts({**row["counts"], "files": files}, as_json)
     if row["state"] != erasure.DONE:
         fail(

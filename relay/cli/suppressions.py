@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from relay.cli.output import (
     ConfigOption,
     JsonOption,
     console,
+    errors,
     fail,
     in_record,
     settings_from,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, add, remove, import and export suppressed addresses.")
 
 COLUMNS = ("address", "stream", "reason", "source", "note", "created_at", "expires_at")
+#: one of a file: its number, and what it has by column
+Line = tuple[int, dict[str, str]]
 #: entries read, or written in one transaction, at a time
 _AT_ONCE = 1000
 
@@ -148,36 +152,37 @@ def import_(
 ) -> None:
     """Add every address of a CSV file; lines that are wrong are told and left out, and the exit code is 1."""
     settings = settings_from(config)
-    taken = wrong = 0
-    group: list[tuple[int, dict[str, str]]] = []
     _reason(reason)
-    for line in _lines(file):
-        group.append(line)
-        if len(group) == _AT_ONCE:
-            taken, wrong = _import(settings, account, reason, group, taken, wrong)
-            group = []
-    taken, wrong = _import(settings, account, reason, group, taken, wrong)
+    taken = wrong = 0
+    from rich.progress import Progress
+
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("lines", total=_count_lines(file))
+        for group in _groups(_lines(file)):
+            # The whole file is one change.
+            first = not taken and not wrong
+            faults = in_record(settings, _add_all, account, reason, group, writing=True, noted=first)
+            for number, fault in faults:
+                errors.print(f"line {number}: {fault}", markup=False)
+            taken, wrong = taken + len(group) - len(faults), wrong + len(faults)
+            bar.update(task, completed=group[-1][0])
     console.print(f"{taken} addresses are suppressed")
     if wrong:
         fail(f"{wrong} lines were left out")
 
 
-def _import(
-    settings: Any,
-    account: str | None,
-    reason: str,
-    group: list[tuple[int, dict[str, str]]],
-    taken: int,
-    wrong: int,
-) -> tuple[int, int]:
-    faults = in_record(settings, _add_all, account, reason, group, writing=True)
-    for number, fault in faults:
-        typer.echo(f"line {number}: {fault}", err=True)
-    return taken + len(group) - len(faults), wrong + len(faults)
+def _count_lines(file: Path) -> int:
+    with file.open("rb") as opened:
+        return sum(piece.count(b"\n") for piece in iter(lambda: opened.read(1 << 20), b""))
+
+
+def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    while group := list(islice(lines, _AT_ONCE)):
+        yield group
 
 
 def _add_all(
-    connection: "sa.Connection", account: str | None, reason: str, group: list[tuple[int, dict[str, str]]]
+    connection: "sa.Connection", account: str | None, reason: str, group: list[Line]
 ) -> list[tuple[int, str]]:
     from relay.store import suppressions
     from relay.store.suppressions import NewSuppression, Reason
@@ -210,7 +215,7 @@ def _add_all(
     return faults
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _lines(file: Path) -> Iterator[Line]:
     with file.open(encoding="utf-8-sig", newline="") as opened:
         reader = csv.DictReader(opened)
         if "address" not in (reader.fieldnames or ()):

@@ -5,6 +5,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import typer
 from relay.cli.output import ConfigOption, console, fail, settings_from
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from relay.config import Settings
     from relay.store.accounts import NewKey
     from relay.supervisor import Child
@@ -109,9 +112,18 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
     """
     import asyncio
 
+    from relay.cli import noting
     from relay.core.clock import now
-    from relay.store import accounts, recovery
+    from relay.store import accounts, audit, recovery
     from relay.store.database import open_database
+
+    change = noting.change()
+
+    def first_key(connection: "sa.Connection") -> "NewKey":
+        scopes = ("send", "read", "admin")
+        made = accounts.issue_key(connection, "default", label="first key", scopes=scopes)
+        audit.add(connection, noting.who(), replace(change, subject=str(made.id)))
+        return made
 
     async def prepare() -> "NewKey | None":
         database = open_database(settings.database_url)
@@ -120,9 +132,7 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
                 await database.write(recovery.reclaim, now=now())
             if await database.read(accounts.has_keys):
                 return None
-            return await database.write(
-                accounts.issue_key, "default", label="first key", scopes=("send", "read", "admin")
-            )
+            return await database.write(first_key)
         finally:
             await database.close()
 

@@ -1,6 +1,5 @@
 """Webhooks: where customers are told what becomes of their mail."""
 
-import asyncio
 import base64
 import binascii
 import json
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from relay.cli.noting import note
 from relay.cli.output import (
     ConfigOption,
     JsonOption,
@@ -22,8 +22,8 @@ from relay.cli.output import (
     settings_from,
     show_json,
     show_table,
+    with_record,
 )
-from relay.core.errors import Misconfigured, RelayError
 
 if TYPE_CHECKING:
     from relay.notices.endpoints import Endpoints
@@ -69,7 +69,7 @@ def create(
         wanted = {"kinds": kind, "streams": stream, "tags": tag, "description": description or ""}
         return await endpoints.create(account_id, url, **wanted)
 
-    row, secret = _run(config, work)
+    row, secret = _run(config, work, changing=True)
     if as_json:
         show_json({**_public(row), "secret": secret})
         return
@@ -167,7 +167,7 @@ def delete(endpoint: Id, config: ConfigOption = None) -> None:
     async def work(endpoints: "Endpoints", _database: "Database") -> None:
         await endpoints.remove(None, endpoint)
 
-    _run(config, work)
+    _run(config, work, changing=True)
     console.print(f"endpoint {endpoint} is deleted")
 
 
@@ -178,7 +178,7 @@ def rotate(endpoint: Id, config: ConfigOption = None) -> None:
     async def work(endpoints: "Endpoints", _database: "Database") -> tuple[dict[str, Any], str]:
         return await endpoints.rotate(None, endpoint)
 
-    row, secret = _run(config, work)
+    row, secret = _run(config, work, changing=True)
     errors.print(f"the secret before stays valid until {row['previous_until']:%Y-%m-%d %H:%M} UTC")
     typer.echo(secret)
 
@@ -292,7 +292,7 @@ def replay(
         end = before.replace(tzinfo=UTC) if before else datetime.now(UTC)
         return await endpoints.replay_between(None, endpoint, start.replace(tzinfo=UTC), end)
 
-    count = _run(config, work)
+    count = _run(config, work, changing=True)
     console.print(f"{count} notice{'' if count == 1 else 's'} will be sent again")
 
 
@@ -344,7 +344,7 @@ def _change(config: Path | None, endpoint: int, wanted: dict[str, Any]) -> None:
     async def work(endpoints: "Endpoints", _database: "Database") -> None:
         await endpoints.change(None, endpoint, wanted)
 
-    _run(config, work)
+    _run(config, work, changing=True)
 
 
 def _public(row: dict[str, Any]) -> dict[str, Any]:
@@ -352,30 +352,24 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
     return {**shown, "id": str(row["id"]), "account_id": str(row["account_id"])}
 
 
-def _run(config: Path | None, work: "Callable[[Endpoints, Database], Awaitable[T]]") -> T:
+def _run(
+    config: Path | None, work: "Callable[[Endpoints, Database], Awaitable[T]]", *, changing: bool = False
+) -> T:
     """Do something with the endpoints of the configured database, schema checked first."""
     from relay.config import sealing_secrets
     from relay.notices.endpoints import Endpoints
     from relay.notices.secrets import open_safe
-    from relay.store import migrate
-    from relay.store.database import open_database
 
     settings = settings_from(config)
 
-    async def run() -> T:
-        database = open_database(settings.database_url)
-        try:
-            safe = partial(open_safe, sealing_secrets(settings), database)
-            return await work(Endpoints(database, settings.webhooks, safe), database)
-        finally:
-            await database.close()
+    async def run(database: "Database") -> T:
+        safe = partial(open_safe, sealing_secrets(settings), database)
+        found = await work(Endpoints(database, settings.webhooks, safe), database)
+        if changing:
+            await note(database)
+        return found
 
-    try:
-        if not migrate.is_current(settings.database_url):
-            fail("the database has no current schema yet; run `pillarbox migrate` (or `pillarbox up`) first")
-        return asyncio.run(run())
-    except (RelayError, Misconfigured) as error:
-        _fail(str(error))
+    return with_record(settings, run)
 
 
 def _fail(message: str) -> NoReturn:

@@ -27,3 +27,5 @@ class RetentionSettings(Section):
     messages: Days = 0
     #: hourly statistics
     statistics: Days = 0
+    #: lines of the audit log
+    audit: Days = 400

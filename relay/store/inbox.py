@@ -211,7 +211,12 @@ def any_due(connection: sa.Connection, *, now: datetime) -> bool:
 
 
 def page(
-    connection: sa.Connection, *, limit: int, state: InboxState | None = None, before: int | None = None
+    connection: sa.Connection,
+    *,
+    limit: int,
+    state: InboxState | None = None,
+    source: str | None = None,
+    before: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rows without their payload, newest first; without `state` those that are set aside."""
     size = sa.func.length(_I.payload).label("size")
@@ -221,6 +226,8 @@ def page(
     statement = statement.where(
         sa.text(SET_ASIDE) if state is None else _I.state == state.value,
     )
+    if source is not None:
+        statement = statement.where(_I.source == source)
     if before is not None:
         statement = statement.where(_I.id < before)
     return [dict(row) for row in connection.execute(statement).mappings()]
@@ -233,8 +240,12 @@ def get(connection: sa.Connection, identifier: int) -> dict[str, Any]:
     """One row whole. Raises `NotFound`."""
     row = connection.execute(sa.select(t.inbox).where(_I.id == identifier)).mappings().first()
     if row is None:
-        raise NotFound(f"There is nothing with the id {identifier} in the inbox.")
+        raise _none(identifier)
     return dict(row)
+
+
+def _none(identifier: int) -> NotFound:
+    return NotFound(f"There is nothing with the id {identifier} in the inbox.")
 
 
 def replay(connection: sa.Connection, identifier: int | None = None, *, source: str | None = None) -> int:
@@ -244,8 +255,7 @@ def replay(connection: sa.Connection, identifier: int | None = None, *, source: 
     """
     statement = t.inbox.update().where(sa.text(SET_ASIDE))
     if identifier is not None:
-        if get(connection, identifier)["due_at"] is not None:
-            raise Conflict("A worker is going to read it anyway.")
+        _set_aside(connection, identifier)
         statement = statement.where(_I.id == identifier)
     if source is not None:
         statement = statement.where(_I.source == source)
@@ -254,6 +264,20 @@ def replay(connection: sa.Connection, identifier: int | None = None, *, source: 
     )
     moment = clock()
     return int(connection.execute(statement.values(state=early, attempts=0, due_at=moment)).rowcount)
+
+
+def discard(connection: sa.Connection, identifier: int) -> None:
+    """Drop a row that was set aside. Raises `NotFound`, and `Conflict` for one that a worker is to read."""
+    _set_aside(connection, identifier)
+    connection.execute(t.inbox.delete().where(sa.text(SET_ASIDE), _I.id == identifier))
+
+
+def _set_aside(connection: sa.Connection, identifier: int) -> None:
+    row = connection.execute(sa.select(_I.state).where(_I.id == identifier)).first()
+    if row is None:
+        raise _none(identifier)
+    if InboxState(row.state) not in _ASIDE:
+        raise Conflict("It is not set aside: a worker is going to read it.")
 
 
 def prune(

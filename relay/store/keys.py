@@ -34,10 +34,12 @@ def owner(connection: sa.Connection, identifier: int) -> int:
 
 
 def page(
-    connection: sa.Connection, account_id: int, *, limit: int, before: int | None = None
+    connection: sa.Connection, account_id: int | None, *, limit: int, before: int | None = None
 ) -> list[dict[str, Any]]:
-    """An account's keys, revoked ones too, newest first, beginning below the id `before`."""
-    statement = sa.select(*_SHOWN).where(_K.account_id == account_id)
+    """An account's keys, or everybody's, revoked ones too, newest first, beginning below the id `before`."""
+    statement = sa.select(*_SHOWN)
+    if account_id is not None:
+        statement = statement.where(_K.account_id == account_id)
     if before is not None:
         statement = statement.where(_K.id < before)
     rows = connection.execute(statement.order_by(_K.id.desc()).limit(limit)).mappings()

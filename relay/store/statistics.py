@@ -292,33 +292,40 @@ class Query:
     value: str | None = None
     #: hour, day, month (UTC), or total
     by: str = "day"
+    #: only so many values, those with the most accepted in all of the time
+    top: int | None = None
 
 
 def read(connection: sa.Connection, query: Query, *, limit: int) -> list[dict[str, Any]]:
     """Up to `limit` rows, in the order of time and value: `at` (None in a total), `value` and the counts."""
-    sums = [sa.func.sum(_C[name]).label(name) for name in COUNTS]
-    statement = sa.select(_C.hour, _C.value, *sums).where(
-        _C.dimension == query.dimension.value, _C.hour >= query.first, _C.hour < query.before
-    )
+    wanted = [_C.dimension == query.dimension.value, _C.hour >= query.first, _C.hour < query.before]
     if query.account_id is not None:
-        statement = statement.where(_C.account_id == query.account_id)
+        wanted.append(_C.account_id == query.account_id)
     if query.value is not None:
-        statement = statement.where(_C.value == query.value)
+        wanted.append(_C.value == query.value)
+    if query.top is not None:
+        most = sa.select(_C.value).where(*wanted).group_by(_C.value)
+        order = (sa.func.sum(_C.accepted).desc(), sa.func.sum(_C.sent).desc(), _C.value)
+        wanted.append(
+            _C.value.in_(connection.execute(most.order_by(*order).limit(query.top)).scalars().all())
+        )
+    # A total is summed up where the rows are: there may be millions of them.
+    group = [_C.value] if query.by == "total" else [_C.hour, _C.value]
+    sums = [sa.func.sum(_C[name]).label(name) for name in COUNTS]
     found: dict[tuple[datetime | None, str], dict[str, int]] = {}
-    for row in connection.execute(statement.group_by(_C.hour, _C.value)).mappings():
-        kept = found.setdefault((_bucket(row["hour"], query.by), row["value"]), dict.fromkeys(COUNTS, 0))
+    for row in connection.execute(sa.select(*group, *sums).where(*wanted).group_by(*group)).mappings():
+        at = None if query.by == "total" else _bucket(row["hour"], query.by)
+        kept = found.setdefault((at, row["value"]), dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
             kept[name] += int(row[name])
     ordered = sorted(found.items(), key=lambda item: (item[0][0] or _EPOCH, item[0][1]))
     return [{"at": at, "value": value, **counts} for (at, value), counts in ordered[:limit]]
 
 
-def _bucket(hour: datetime, by: str) -> datetime | None:
+def _bucket(hour: datetime, by: str) -> datetime:
     if by == "hour":
         return hour
-    if by == "day":
-        return hour.replace(hour=0)
-    return hour.replace(day=1, hour=0) if by == "month" else None
+    return hour.replace(hour=0) if by == "day" else hour.replace(day=1, hour=0)
 
 
 def counted_until(connection: sa.Connection) -> datetime | None:

@@ -5,12 +5,18 @@ import re
 import httpx2
 import pytest
 
-from relay.store import accounts
+from api.console import trends
+from relay.core.clock import now
+from relay.core.errors import Unavailable
+from relay.core.inbox import InboxKind, InboxState
+from relay.store import accounts, inbox, statistics
+from relay.store.inbox import Told
 from tests.api.conftest import Door
 
 _PAGES = (
     "", "/live", "/messages", "/queue", "/providers", "/captured", "/suppressions", "/accounts", "/webhooks",
-    "/audit",
+    "/audit", "/reports", "/statistics", "/statistics?span=year&dimension=domain",
+    "/statistics?dimension=key&value=1",
 )  # fmt: skip
 
 
@@ -27,13 +33,74 @@ def test_every_page_on_either_database(door: Door) -> None:
     admin = door.new_account("operator", scopes=("admin",), senders=["*"])
     assert sign_in(door, admin).status_code == 303
     account = door.identity(admin).account_id
-    own = (f"/messages/{sent}", f"/messages/{sent}/html", f"/accounts/{account}", "/messages?subject=otp")
+    told = Told(InboxKind.WEBHOOK, "bygone", b'{"a":1}', now(), {"x": "y"}, state=InboxState.FAILED)
+    door.work(inbox.put, [told])
+    (aside,) = door.work(inbox.page, limit=1)
+    own = (
+        f"/reports/{aside['id']}",
+        f"/messages/{sent}",
+        f"/messages/{sent}/html",
+        f"/accounts/{account}",
+        "/messages?subject=otp",
+    )
     for path in (*_PAGES, *own):
         answer = door.request("GET", f"/console{path}", key=None)
         assert answer.status_code == 200, (path, answer.text)
     missing = door.request("GET", "/console/messages/1", key=None)
     assert missing.status_code == 404
     assert "not found" in missing.text
+    nowhere = door.request("GET", "/console/nowhere/at/all", key=None)
+    assert (nowhere.status_code, "There is no such page." in nowhere.text) == (404, True)
+
+
+def test_a_database_that_is_away_has_a_page_and_not_json(sqlite_door: Door, monkeypatch) -> None:
+    assert sign_in(sqlite_door, sqlite_door.new_account("operator", scopes=("admin",))).status_code == 303
+
+    async def away(*_args: object, **_more: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(type(sqlite_door.database), "read", away)
+    for path in ("/console", "/console/messages"):
+        answer = sqlite_door.request("GET", path, key=None)
+        assert answer.status_code == 503
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert '<p class="told bad" role="alert">' in answer.text
+        assert "{" not in re.sub(r"<meta[^>]*>", "", answer.text)
+
+
+def test_a_fault_is_told_by_its_reference(sqlite_door: Door, monkeypatch) -> None:
+    assert sign_in(sqlite_door, sqlite_door.new_account("operator", scopes=("admin",))).status_code == 303
+
+    def broken(*_args: object, **_more: object) -> None:
+        raise RuntimeError("nobody expected this")
+
+    monkeypatch.setattr(statistics, "read", broken)
+    monkeypatch.setattr(trends, "outcomes", broken)
+    answer = sqlite_door.request("GET", "/console/statistics", key=None)
+    assert answer.status_code == 500
+    assert re.search(r"Something went wrong on our side. Reference: [0-9a-f]{12}<", answer.text)
+    assert "nobody expected" not in answer.text
+
+
+def test_a_session_that_has_ended_is_said_to_have(sqlite_door: Door) -> None:
+    first = sqlite_door.request("GET", "/console/audit", key=None)
+    assert first.headers["location"] == "/console/sign-in?to=%2Fconsole%2Faudit"
+    over = sqlite_door.request("GET", "/console/audit", key=None, headers={"Cookie": "pillarbox_console=old"})
+    assert over.headers["location"] == "/console/sign-in?to=%2Fconsole%2Faudit&ended=1"
+    page = sqlite_door.request("GET", over.headers["location"], key=None)
+    assert "Your session has ended." in page.text
+
+
+def test_a_month_is_taken_away_as_a_file(sqlite_door: Door) -> None:
+    assert sign_in(sqlite_door, sqlite_door.new_account("operator", scopes=("admin",))).status_code == 303
+    path = "/console/statistics/report?month=2026-05&dimension=tag&account_id="
+    answer = sqlite_door.request("GET", path, key=None)
+    assert answer.headers["content-disposition"] == 'attachment; filename="tag-2026-05.csv"'
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text.startswith("month,tag,messages,accepted")
+    wrong = sqlite_door.request("GET", "/console/statistics/report?month=soon", key=None)
+    assert (wrong.status_code, "month" in wrong.text) == (400, True)
 
 
 def test_a_key_of_one_network_signs_nobody_in_from_another(door: Door) -> None:

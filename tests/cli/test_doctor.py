@@ -9,6 +9,11 @@ import pytest
 import trustme
 
 from relay import signing
+from relay.core.clock import now
+from relay.core.inbox import InboxKind, InboxState
+from relay.store import inbox
+from relay.store.database import sqlite_engine
+from relay.store.inbox import Told
 from tests.installation import Installation
 from tests.names import Names
 
@@ -82,6 +87,7 @@ def test_an_installation_that_is_well(tmp_path: Path) -> None:
             "DKIM at box._domainkey.acme.example",
             "return path bounce.acme.example",
             "public_url",
+            "reports",
             "capture",
         ):
             assert found[subject][0] == "ok", (subject, found.get(subject))
@@ -135,8 +141,16 @@ def test_an_installation_that_is_not(tmp_path: Path) -> None:
 
         assert installation.run("migrate").returncode == 0
         assert installation.run("keys", "create", "--sender", "acme.example").returncode == 0
+        unread = Told(
+            InboxKind.WEBHOOK, "main", b"?", now(), state=InboxState.FAILED, reason="nobody knows it"
+        )
+        engine = sqlite_engine(tmp_path / "data" / "pillarbox.db")
+        with engine.begin() as connection:
+            inbox.put(connection, [unread])
+        engine.dispose()
         code, found = examined(installation, "--resolver", names.address)
         assert code == 1
+        assert found["reports"][:2] == ("warn", "1 could not be read: nobody knows it")
         assert found["workers"][0] == "warn"
         assert "ended on 2020-01-01" in found[f"certificate of port {installation.smtp_port}"][1]
         assert found["main"][0] == "fail"

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import pwd
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +79,9 @@ def test_a_keys_life(installation: Installation) -> None:
     assert "no API key" in wrong(installation, "keys", "rotate", "1")
     assert "--network" in wrong(installation, "keys", "create", "--network", "here", code=2)
     assert "--scope" in wrong(installation, "keys", "create", "--scope", "all", code=2)
+    other = json.loads(ok(installation, "keys", "create", "--json"))
+    assert (other["account"], other["key"].startswith("default_v1_")) == ("default", True)
+    ok(installation, "keys", "revoke", other["id"])
 
 
 def test_suppressions_come_and_go_as_csv(installation: Installation, tmp_path: Path) -> None:
@@ -169,3 +175,51 @@ def test_suppressions_of_one_stream_come_and_go_as_csv(installation: Installatio
     assert "of news" in wrong(installation, "suppressions", "remove", "c@x.example", "--stream", "news")
     listed = json.loads(ok(installation, "suppressions", "list", "--stream", "news", "--json"))
     assert [row["address"] for row in listed] == ["a@x.example"]
+
+
+def test_what_a_command_changes_is_in_the_audit_log(installation: Installation, tmp_path: Path) -> None:
+    def noted(*arguments: str) -> list[dict]:
+        return json.loads(ok(installation, "audit", "--door", "cli", "--json", *arguments))
+
+    before = len(noted("--limit", "1000"))
+    ok(
+        installation,
+        "suppressions",
+        "add",
+        "noted@example.net",
+        "--reason",
+        "complaint",
+        "--note",
+        "by phone",
+    )
+    ok(installation, "webhooks", "create", "https://hooks.example.net/in?token=hush", "--description", "ours")
+    ok(installation, "retention", "set", "body=30", "--stream", "news")
+    file = tmp_path / "list.csv"
+    file.write_text("address\n" + "".join(f"u{number}@example.net\n" for number in range(1200)))
+    ok(installation, "suppressions", "import", str(file))
+    imported, kept, hook, added = noted("--limit", str(len(noted("--limit", "1000")) - before))
+    assert (added["action"], added["subject"]) == ("pillarbox suppressions add", "noted@example.net")
+    assert added["detail"] == {"reason": "complaint", "note": "by phone"}
+    assert added["who"].endswith(pwd.getpwuid(os.getuid()).pw_name)
+    assert added["address"] == socket.gethostname()[:64]
+    assert (hook["action"], hook["subject"]) == ("pillarbox webhooks create", "********")
+    assert hook["detail"] == {"description": "ours"}
+    assert (kept["subject"], kept["detail"]) == ("body=30", {"stream": "news"})
+    assert imported["subject"] == str(file)
+
+
+def test_what_a_command_only_reads_or_was_refused_is_not_noted(installation: Installation) -> None:
+    before = ok(installation, "audit", "--json", "--limit", "1000")
+    ok(installation, "keys", "list")
+    ok(installation, "retention", "run", "--dry-run")
+    wrong(installation, "senders", "remove", "nobody.example")
+    wrong(installation, "keys", "revoke", "1")
+    wrong(installation, "webhooks", "delete", "1")
+    assert ok(installation, "audit", "--json", "--limit", "1000") == before
+
+
+def test_an_erasure_leaves_its_address_out_of_the_log_too(installation: Installation) -> None:
+    ok(installation, "erase", "noted.too@example.net", "--no-scrub")
+    (line,) = json.loads(ok(installation, "audit", "--action", "erase", "--json"))
+    assert line["subject"].endswith("@erased.invalid")
+    assert "noted.too" not in ok(installation, "audit", "--json", "--limit", "1000")

@@ -28,6 +28,8 @@ def test_first_run_prepares_everything_and_a_second_finds_it_again(tmp_path: Pat
 
         second = installation.up()
         assert installation.key not in second.output
+        (made,) = json.loads(installation.run("audit", "--door", "cli", "--json").stdout)
+        assert (made["action"], made["detail"]) == ("pillarbox up", None)
         status, message = installation.request(f"/v1/transactional/email/{identifier}")
         assert (status, message["recipient"]) == (200, "a@example.net")
         wait_for(

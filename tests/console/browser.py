@@ -11,6 +11,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests import debian
 
 _PACKAGES = ("chromium", "fonts-dejavu-core")
+_FONTS = {
+    "sans-serif": "DejaVu Sans", "sans": "DejaVu Sans", "system-ui": "DejaVu Sans", "serif": "DejaVu Serif",
+    "monospace": "DejaVu Sans Mono",
+}  # fmt: skip
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-color-profile=srgb",
@@ -25,7 +29,13 @@ def chromium() -> tuple[str, dict[str, str]]:
     debian.unpack_with_needs(*_PACKAGES)
     fonts = debian.ROOT / "fonts.conf"
     folders = "".join(f"<dir>{one}</dir>" for one in (debian.ROOT / "usr/share/fonts", "/usr/share/fonts"))
-    fonts.write_text(f"<fontconfig>{folders}</fontconfig>")
+    # Without the system's own rules nothing says what these names stand for.
+    aliases = "".join(
+        f"<alias binding='same'><family>{name}</family><prefer><family>{font}</family></prefer></alias>"
+        for name, font in _FONTS.items()
+    )
+    last = f"<edit name='family' mode='append_last'><string>{_FONTS['sans-serif']}</string></edit>"
+    fonts.write_text(f"<fontconfig>{folders}{aliases}<match target='pattern'>{last}</match></fontconfig>")
     return str(debian.ROOT / "usr/lib/chromium/chromium"), {
         **debian.environment(),
         "FONTCONFIG_FILE": str(fonts),

@@ -21,6 +21,12 @@ def mails(stage: Stage) -> dict[str, str]:
     return stage.fill()
 
 
+@pytest.fixture
+def aside(stage: Stage) -> dict[str, str]:
+    """Reports that are set aside now, by their state."""
+    return stage.set_aside()
+
+
 @pytest.fixture(scope="package")
 def chrome() -> Iterator[Browser]:
     with browser() as opened:

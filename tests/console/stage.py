@@ -1,23 +1,23 @@
-"""An installation with something to see in its console: providers well and unwell, mail of every fate, a webhook.
+"""An installation with something to see in its console: providers well and unwell, mail of every fate, a webhook."""
 
-    python -m tests.console.stage --minutes 30
-
-sends at an uneven rate for so long, so that the charts have a past, then writes the pictures of docs/console.
-"""
-
-import argparse
 import contextlib
 import email.policy
+import json
 import random
 import smtplib
-import tempfile
 import time
-from collections.abc import Iterator
+import urllib.request
 from email.message import EmailMessage
 from email.utils import formataddr
 from pathlib import Path
 from typing import Any
 
+from relay.core.clock import now
+from relay.core.inbox import InboxKind
+from relay.store import inbox
+from relay.store.database import sqlite_engine
+from relay.store.inbox import Told as Report
+from tests.console import past
 from tests.installation import Installation, free_port, wait_for
 from tests.notices.receiver import Call, Receiver, Told
 from tests.sink import Sink
@@ -59,6 +59,16 @@ connect_timeout = 1
 [providers.preview]
 type = "capture"
 
+[providers.letters]
+type = "postmark"
+base_url = "http://127.0.0.1:{partner}"
+token = "a token of nobody's"
+webhook_secret = "{secret}"
+
+[ingest]
+tries = 1
+early_for = 1
+
 [routes.default]
 use = "failover(main, spare)"
 
@@ -73,11 +83,24 @@ when = {{ tag = "preview" }}
 use = "preview"
 """
 
+_SECRET = "the-secret-of-the-letters"
+
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cfc0f01f0005000"
     "1ff89993d1d0000000049454e44ae426082"
 )
 EVIL = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
+
+#: what Postmark would tell of a mail that somebody else sent
+_STRANGE = {
+    "RecordType": "Bounce",
+    "Type": "HardBounce",
+    "ID": 42,
+    "MessageID": "883953f4-6105-42a2-a16a-77a8eac79483",
+    "Email": "ada@elsewhere.example",
+    "Details": EVIL,
+    "BouncedAt": "2026-05-01T10:00:00Z",
+}
 
 #: the hostile names below would be folded where nobody can read them any more
 _UNFOLDED = email.policy.SMTP.clone(max_line_length=900)
@@ -124,7 +147,7 @@ class Stage(Installation):
         self._ends = contextlib.ExitStack()
         for one in (self.main, self.spare, self.hooks):
             self._ends.enter_context(one)
-        ports = {"main": self.main.port, "spare": self.spare.port, "partner": free_port()}
+        ports = {"main": self.main.port, "spare": self.spare.port, "partner": free_port(), "secret": _SECRET}
         super().__init__(directory, _CONFIGURATION.format(**ports))
 
     def __exit__(self, *some: object) -> None:
@@ -134,6 +157,14 @@ class Stage(Installation):
     @property
     def console(self) -> str:
         return f"http://127.0.0.1:{self.api_port}/console"
+
+    def past(self, days: int, mails: int) -> None:
+        """Have about so many mails on each of so many days before today. Before `open` only."""
+        assert self.run("migrate").returncode == 0
+        self.key = self.run(
+            "keys", "create", "--label", "jo", "--scope", "admin", "--scope", "send", "--scope", "read"
+        ).stdout.strip()
+        past.write(self.directory / "data" / "pillarbox.db", days, mails)
 
     def open(self) -> None:
         self.up()
@@ -196,11 +227,39 @@ class Stage(Installation):
         self.until(made["captured"], status="SENT")
         return made
 
+    def tell(self, text: str) -> None:
+        """Knock as Postmark does."""
+        url = f"http://127.0.0.1:{self.api_port}/v1/webhooks/letters/{_SECRET}"
+        request = urllib.request.Request(url, text.encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            assert answer.status == 200
+
+    def set_aside(self) -> dict[str, str]:
+        """Reports that cannot be recorded, by state: of mail that is not ours, and of a provider that is gone."""
+
+        def aside() -> dict[str, str]:
+            return {one["state"]: one["id"] for one in self.request("/v1/ingest")[1]["data"]}
+
+        there = aside()
+        if "orphan" not in there:
+            self.tell(json.dumps(_STRANGE))
+        if "failed" not in there:
+            payload = json.dumps({"event": "delivered", "id": EVIL}).encode()
+            row = Report(InboxKind.WEBHOOK, "bygone", payload, now(), headers={"user-agent": "Bygone/2.1"})
+            # Not by an event loop: the browser's tests run within one.
+            engine = sqlite_engine(self.directory / "data" / "pillarbox.db")
+            with engine.begin() as connection:
+                inbox.put(connection, [row])
+            engine.dispose()
+        wait_for(lambda: set(aside()) == {"orphan", "failed"}, "reports to be set aside")
+        return aside()
+
     def live(self, minutes: float) -> None:
         """Mail as a shop has it, some of which does not arrive."""
         ends = time.monotonic() + minutes * 60
         while time.monotonic() < ends:
-            with self.smtp() as client:
+            # A door of a machine that is busy with other things may ask to be left alone for a moment.
+            with contextlib.suppress(smtplib.SMTPConnectError), self.smtp() as client:
                 for _ in range(max(1, round(random.gauss(6, 4)))):
                     _hand_in(client, *_some())
             time.sleep(random.uniform(1.5, 5.5))
@@ -257,33 +316,3 @@ def _some() -> tuple[str, EmailMessage]:
 def _moody(call: Call) -> Told:
     """Takes most of what it is told, and has no time for bounces."""
     return Told(503, body=b"busy, come back later") if call.kind == "email.bounced" else Told(204)
-
-
-@contextlib.contextmanager
-def stage(directory: Path) -> Iterator[Stage]:
-    with Stage(directory) as made:
-        made.open()
-        yield made
-
-
-def main() -> None:
-    from tests.console.pictures import take
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--into", type=Path, default=Path("docs/console"))
-    parser.add_argument(
-        "--wait", action="store_true", help="print where it is and send for as long as it takes"
-    )
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pb-console-") as directory, stage(Path(directory)) as made:
-        print(made.console, made.key, made.config, flush=True)
-        mails = made.fill()
-        print(mails, flush=True)
-        made.live(arguments.minutes)
-        if not arguments.wait:
-            take(made, mails, arguments.into)
-
-
-if __name__ == "__main__":
-    main()

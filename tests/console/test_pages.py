@@ -1,10 +1,12 @@
 """What operators come for, in a real browser: finding mail, why it did not arrive, and doing something about it."""
 
+import json
 import re
 
 import pytest
 
 from tests.console.browser import Watch, context
+from tests.console.stage import EVIL
 from tests.console.walk import STEPS, walk
 from tests.installation import wait_for
 
@@ -12,7 +14,8 @@ from tests.installation import wait_for
 pytestmark = pytest.mark.timeout(600)
 
 PAGES = (
-    "", "/messages", "/queue", "/providers", "/captured", "/suppressions", "/accounts", "/webhooks", "/audit",
+    "", "/messages", "/queue", "/providers", "/statistics", "/statistics?span=month&dimension=tag", "/captured",
+    "/suppressions", "/accounts", "/webhooks", "/reports", "/audit", "/nowhere",
 )  # fmt: skip
 
 
@@ -129,14 +132,22 @@ def test_attachments_and_the_mail_itself_are_downloads(stage, page, mails):
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
-def test_nothing_in_a_mail_runs_or_calls_home(stage, chrome, signed_in, mails):
+def test_nothing_in_a_mail_runs_or_calls_home(stage, chrome, signed_in, mails, aside):
     own = context(chrome, storage_state=signed_in)
     watch = Watch(own, stage.console.removesuffix("/console"))
     page = own.new_page()
     page.on("dialog", lambda dialog: (watch.dialogs.append(dialog.message), dialog.dismiss()))
     mail = f"/messages/{mails['evil']}"
     views = [f"{mail}?view={view}" for view in ("html", "text", "headers", "source")]
-    for path in (*views, "/messages", f"/messages?subject={'%3Cscript%3E'}", "/queue", "/audit"):
+    reports = ["/reports", *(f"/reports/{one}" for one in aside.values())]
+    others = (
+        "/messages",
+        "/messages?subject=%3Cscript%3E",
+        "/queue",
+        "/audit",
+        "/statistics?value=%3Cscript%3E",
+    )
+    for path in (*views, *reports, *others):
         page.goto(stage.console + path)
         page.wait_for_load_state("networkidle")
         assert page.title() != "pwned"
@@ -299,6 +310,90 @@ def test_an_address_is_suppressed_and_let_off(stage, page):
     assert told(page) == "gone@customer.example may be written to again."
 
 
+def test_what_happened_is_drawn_and_counted_by_whom_it_was(stage, page, mails):
+    page.goto(f"{stage.console}/statistics")
+    page.get_by_label("Time").select_option("week")
+    page.get_by_label("Counted").first.select_option("tag")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**span=week&dimension=tag**")
+    table = page.locator("table.list")
+    row = table.locator("tr", has=page.get_by_role("link", name="partners", exact=True))
+    # It is counted within seconds.
+    wait_for(lambda: (page.reload(), row.count())[1], "the mail's being counted")
+    assert row.locator("[data-of=accepted]").inner_text() == "1"
+    assert page.get_by_role("img", name=re.compile(r"\d+ accepted, \d+ sent")).locator("rect.sent").count()
+    drawn = page.get_by_role("img", name="Accepted by tag")
+    assert drawn.locator("rect.v1").count()
+    assert drawn.locator("title", has_text="partners 1").count() == 1
+    row.get_by_role("link").click()
+    assert page.get_by_label("Only this one").input_value() == "partners"
+    figure = page.locator(".figure", has_text="Accepted").locator("strong")
+    assert figure.inner_text() == "1"
+    page.get_by_text("The figures behind the charts").press("Enter")
+    assert page.locator("details table tbody tr").count() == 7 * 24
+
+
+def test_keys_are_counted_by_their_names(stage, page, mails):
+    page.goto(f"{stage.console}/statistics?dimension=key")
+    link = page.locator("table.list").get_by_role("link", name=f"first key …{stage.key[-5:]}")
+    wait_for(lambda: (page.reload(), link.count())[1], "the key's being counted")
+
+
+def test_a_month_is_downloaded(stage, page, mails):
+    page.goto(f"{stage.console}/statistics")
+    form = page.locator("form", has=page.get_by_role("button", name="Download CSV"))
+    form.get_by_label("Month").select_option(index=0)
+    form.get_by_label("Counted").select_option("domain")
+    with page.expect_download() as download:
+        form.get_by_role("button").click()
+    month = form.get_by_label("Month").input_value()
+    assert download.value.suggested_filename == f"domain-{month}.csv"
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("month,domain,messages,accepted")
+
+
+def test_a_report_that_was_set_aside_is_looked_at_read_again_and_discarded(stage, page, aside):
+    page.goto(f"{stage.console}/reports")
+    row = page.locator("tr", has_text="bygone")
+    assert "no provider is called 'bygone' now" in row.inner_text()
+    row.get_by_role("link").last.click()
+    # What strangers tell is text and nothing else.
+    assert json.dumps(EVIL) in page.locator("pre.mail").inner_text()
+    assert page.title() == "Report of bygone · Pillarbox"
+    page.get_by_role("button", name="Read again").click()
+    assert told(page).startswith("It is read again")
+    wait_for(lambda: (page.reload(), row.count())[1], "its being set aside again")
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Discard").click()
+    assert told(page) == "It is discarded."
+    assert row.count() == 0
+    page.get_by_label("Told by").fill("letters")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Read all of letters again").click()
+    assert told(page).startswith("1 report is read again")
+
+
+def test_what_is_of_before_does_not_look_fresh(stage, chrome, signed_in):
+    own = context(chrome, storage_state=signed_in)
+    page = own.new_page()
+    page.goto(stage.console)
+    page.route("**/console/live", lambda route: route.abort())
+    page.get_by_role("alert").filter(has_text="No good answer since").wait_for()
+    page.unroute_all()
+    page.locator("#away").wait_for(state="detached")
+    own.close()
+
+
+def test_a_page_that_is_not_there_says_so_and_leads_back(stage, chrome, signed_in):
+    own = context(chrome, storage_state=signed_in)
+    page = own.new_page()
+    page.goto(f"{stage.console}/nowhere")
+    page.get_by_role("heading", name="404 Not Found").wait_for()
+    page.get_by_role("link", name="To the overview").click()
+    page.get_by_role("heading", name="Overview").wait_for()
+    own.close()
+
+
 def test_a_customers_webhook_with_its_attempts_is_replayed(stage, page, mails):
     page.goto(f"{stage.console}/webhooks")
     page.get_by_role("link", name=stage.hooks.url).click()
@@ -338,12 +433,12 @@ def test_it_is_worked_by_the_keyboard_alone(stage, page, mails):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_and_can_be_read(stage, chrome, signed_in, mails, scheme):
+def test_it_fits_a_phone_and_can_be_read(stage, chrome, signed_in, mails, aside, scheme):
     own = chrome.new_context(
         viewport={"width": 360, "height": 740}, storage_state=signed_in, color_scheme=scheme, has_touch=True
     )
     page = own.new_page()
-    for path in (*PAGES, f"/messages/{mails['bounced']}"):
+    for path in (*PAGES, f"/messages/{mails['bounced']}", f"/reports/{aside['orphan']}"):
         page.goto(stage.console + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
         poor = page.evaluate(_POOR_CONTRAST)

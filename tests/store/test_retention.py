@@ -404,3 +404,39 @@ def test_what_is_the_address_and_what_is_a_longer_one(tmp_path, text, found):
     for lead in (0, 1_048_570, 1_048_576):
         (tmp_path / "mail").write_bytes(b" " * lead + text)
         assert bool(list(cleaning.files_naming([tmp_path], "ada@x.example"))) == found
+
+
+@pytest.mark.anyio
+async def test_the_audit_log_goes_after_its_days_a_thousand_lines_at_a_time(database_url, settings):
+    async with playing(database_url) as scene:
+
+        def made(connection):
+            for age, count in ((500, 1500), (100, 3)):
+                first = floor_at(now() - age * DAY)
+                connection.execute(
+                    t.audit.insert(),
+                    [
+                        {
+                            "id": first + place,
+                            "who": "x",
+                            "door": "cli",
+                            "action": "a",
+                            "subject": "",
+                            "address": "",
+                        }
+                        for place in range(count)
+                    ],
+                )
+
+        async def left():
+            return await scene.database.read(
+                lambda c: c.execute(sa.select(sa.func.count()).select_from(t.audit)).scalar()
+            )
+
+        await scene.database.write(made)
+        counts = []
+        for days in (0, 400, 400, 400):
+            config = settings(database={"url": database_url}, retention={"audit": days})
+            await cleaning.sweep_some(scene.database, config, steps=1)
+            counts.append(await left())
+        assert counts == [1503, 503, 3, 3]

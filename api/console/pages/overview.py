@@ -1,6 +1,7 @@
 """How everything is doing, live; and who changed what."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -54,9 +55,10 @@ def _last(minutes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def audit(visit: Visit) -> Response:
-    wanted = {name: visit.asked(name) or None for name in ("action", "subject", "key_id", "cursor")}
+    wanted = {name: visit.asked(name) or None for name in ("action", "subject", "key_id", "door", "cursor")}
     found = await visit.get("/v1/audit", limit=100, **wanted)
-    return await visit.page("audit.html", found=found)
+    more = {name: value for name, value in {**wanted, "cursor": found["next_cursor"]}.items() if value}
+    return await visit.page("audit.html", found=found, next=urlencode(more) if found["next_cursor"] else None)
 
 
 def add(desk: Desk, routes: APIRouter) -> None:

@@ -1,6 +1,7 @@
 """Accounts with their keys and senders, and the addresses that are not written to."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -99,9 +100,11 @@ async def suppressions(visit: Visit) -> Response:
             cursor=visit.asked("cursor") or None,
             **whose,
         )
+    more = {"account_id": account_id, "reason": visit.asked("reason"), "cursor": found["next_cursor"]}
     return await visit.page(
         "suppressions.html",
         found=found,
+        next=urlencode({name: value for name, value in more.items() if value}) if more["cursor"] else None,
         account_id=account_id,
         accounts=known,
         address=address,

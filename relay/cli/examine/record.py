@@ -8,16 +8,19 @@ from relay.cli.examine.finding import Finding, fail, ok, warn
 from relay.config import Settings, sealing_secrets
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, RelayError
+from relay.core.inbox import InboxState
 from relay.delivery.board import ALIVE
 from relay.notices.secrets import open_safe
 from relay.process import queue_url
 from relay.queue import answers
-from relay.store import dkim, endpoints, migrate, senders, watch
+from relay.store import dkim, endpoints, inbox, migrate, senders, watch
 from relay.store.database import Database, open_database, words_of
 
 _AREA = "record"
 #: seconds by which a database server's clock may differ, and for which due mail may wait
 _SKEW, _LATE = 5.0, 120.0
+#: reports counted at most
+_MANY = 1000
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -29,6 +32,7 @@ async def examine(settings: Settings) -> list[Finding]:
             await _clock(database),
             *await _standing(database),
             await _sealed(settings, database),
+            await _reports(database),
         ]
     except RelayError as error:
         return [fail(_AREA, "database", words_of(error), "Look at the database's own log.")]
@@ -139,6 +143,15 @@ async def _sealed(settings: Settings, database: Database) -> Finding:
         todo = "Run `pillarbox webhooks reseal`."
         return warn(_AREA, name, f"{old} are not encrypted with the key in force", todo)
     return ok(_AREA, name, f"the key is {'outside of' if outside else 'in'} the database")
+
+
+async def _reports(database: Database) -> Finding:
+    failed = await database.read(inbox.page, limit=_MANY, state=InboxState.FAILED)
+    if not failed:
+        return ok(_AREA, "reports", "none that could not be read")
+    count = f"{_MANY} or more" if len(failed) == _MANY else str(len(failed))
+    todo = "`pillarbox ingest list`; once the cause is mended, `pillarbox ingest replay --all`."
+    return warn(_AREA, "reports", f"{count} could not be read: {failed[0]['reason']}", todo)
 
 
 def queue(settings: Settings) -> Finding:

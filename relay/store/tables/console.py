@@ -26,16 +26,18 @@ class ConsoleSession(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """One change that somebody made, at the time in its id. Only ever added to."""
+    """One change that somebody made, at the time in its id. Never changed, but for persons who are erased."""
 
     __tablename__: ClassVar[str] = "audit"
 
     id: int = own_id()
     account_id: int | None = Field(default=None, sa_type=BigInt)
     key_id: int | None = Field(default=None, sa_type=BigInt)
-    who: str = Field(max_length=330)  #: the account's name and the key's label, as they were
-    door: str = Field(max_length=8)  #: `api` or `console`
-    action: str = Field(max_length=100)  #: the call, such as `POST /v1/api-keys/{id}/rotate`
+    who: str = Field(
+        max_length=330
+    )  #: the account's name and the key's label, as they were; else the system user
+    door: str = Field(max_length=8)  #: `api`, `console` or `cli`
+    action: str = Field(max_length=100)  #: the call or command, such as `POST /v1/api-keys/{id}/rotate`
     subject: str = Field(max_length=330)  #: whose or what's: an id, a name, an address
-    address: str = Field(max_length=64)  #: the client's
+    address: str = Field(max_length=64)  #: the client's, or the machine's name
     detail: dict[str, Any] | None = Field(default=None, sa_type=Json)  #: what was asked for, without secrets

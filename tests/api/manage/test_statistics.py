@@ -50,6 +50,8 @@ def test_what_happened_is_counted_for_its_account(ask, door, sent, admin):
         (None, "=cmd()", 1),
         (None, "welcome", 3),
     ]
+    top = ask(door.key, "GET", "/v1/statistics?dimension=tag&by=hour&top=1")[1]
+    assert ([one["value"] for one in top["data"]], top["totals"]["sent"]) == (["welcome"], 3)
     one = ask(door.key, "GET", "/v1/statistics?dimension=domain&value=other.example&by=hour")[1]
     assert one["totals"]["sent"] == 1
     other = door.new_account("other", scopes=("read",))
