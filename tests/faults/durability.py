@@ -21,9 +21,10 @@ _SYNCED = re.compile(r"(?:fsync|fdatasync)\(.*\) += 0|<\.\.\. (?:fsync|fdatasync
 
 def postgres_processes(campaign: Campaign) -> list[int]:
     assert campaign.postgres is not None
-    parent = str(campaign.postgres.pid)
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", parent], capture_output=True, text=True).stdout
-    return [int(pid) for pid in found.split()]
+    # With their parent: a connection that is made meanwhile is a new child of it.
+    parent = campaign.postgres.pid
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True).stdout
+    return [parent, *map(int, found.split())]
 
 
 def traced(campaign: Campaign, role: str, mails: int) -> list[str]:
