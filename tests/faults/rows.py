@@ -309,7 +309,7 @@ def _poison(campaign: Campaign, note: str) -> Figures:
         (unit,) = load.accepted
 
         def parked() -> bool:
-            if not campaign.pids():
+            if campaign.database == "sqlite" and campaign.installation.processes[-1].popen.poll() is not None:
                 campaign.installation.start("up")
             with contextlib.suppress(OSError, ValueError, AssertionError):
                 return bool(_detail(campaign, unit.address)["state"] == "parked")
