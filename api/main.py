@@ -39,7 +39,7 @@ from api.trail import Trail
 from relay import __version__
 from relay.core.errors import Misconfigured
 from relay.observe import facts
-from relay.process import DRAIN, Context
+from relay.process import DRAIN, HANDOVER, Context
 from relay.sections import ApiSettings
 from relay.tracking.inbox import Inbox
 
@@ -155,7 +155,8 @@ async def serve_on(listener: socket.socket, context: Context) -> None:
         context.ready()
 
     server = _Server(config, listening)
-    watch = asyncio.create_task(_stop_with(server, context.stop))
+    handover = HANDOVER if context.settings.api.processes > 1 else 0.0
+    watch = asyncio.create_task(_stop_with(server, listener, context.stop, handover))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -163,8 +164,17 @@ async def serve_on(listener: socket.socket, context: Context) -> None:
         listener.close()
 
 
-async def _stop_with(server: uvicorn.Server, stop: asyncio.Event) -> None:
+async def _stop_with(
+    server: uvicorn.Server, listener: socket.socket, stop: asyncio.Event, handover: float
+) -> None:
     await stop.wait()
+    if handover:
+        # Whoever waits to be let in is, first: closing would turn him away.
+        await asyncio.sleep(0.001)
+        for one in getattr(server, "servers", ()):
+            one.close()
+        listener.close()
+        await asyncio.sleep(handover)
     server.should_exit = True
 
 

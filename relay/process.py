@@ -32,6 +32,8 @@ _TURN = 0.001
 _COLLECT = 20_000
 #: seconds a process may take to finish what it has in hand after it was told to stop
 DRAIN = 25.0
+#: seconds that a door with others beside it on its port goes on serving those who have just come to it
+HANDOVER = 1.0
 
 
 @dataclass(frozen=True, slots=True)

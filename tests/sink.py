@@ -233,6 +233,12 @@ class Sink:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*names).configure_cert(self._context)
 
+    def use_certificate(self, issued: "trustme.LeafCert") -> None:
+        """Show this one to clients that come from now on."""
+        fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issued.configure_cert(fresh)
+        self._context = fresh
+
     @property
     def context(self) -> ssl.SSLContext:
         assert self._context is not None

@@ -18,6 +18,7 @@ from relay.core.header import Fields
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, RecipientKind, Submission
 from relay.core.status import Door
+from relay.core.text import storable
 
 RECIPIENT = "X-Pillarbox-Recipient"
 SENDER = "X-Pillarbox-Sender"
@@ -119,7 +120,7 @@ def build(asked: Asked, identity: Identity, *, hostname: str) -> Submission:
         recipients=asked.recipients,
         head=head,
         tail=mail.tail,
-        from_=header.storable(asked.author, header.MAX_FROM),
+        from_=storable(asked.author, header.MAX_FROM),
         subject=header.text(mail.head, asked.named, b"subject", header.MAX_SUBJECT),
         reply_to=header.text(mail.head, asked.named, b"reply-to", header.MAX_FROM) or None,
         tag=wanted.tag,

@@ -129,7 +129,7 @@ def _prepare_record(settings: "Settings") -> "NewKey | None":
         database = open_database(settings.database_url)
         try:
             if database.dialect == "sqlite":
-                await database.write(recovery.reclaim, now=now())
+                await database.write(recovery.reclaim, now=now(), poison_after=settings.delivery.poison_after)
             if await database.read(accounts.has_keys):
                 return None
             return await database.write(first_key)

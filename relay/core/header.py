@@ -15,6 +15,7 @@ from relay.core.errors import BadMessage
 from relay.core.ids import new_id
 from relay.core.message import EnvelopeRecipient, RecipientKind
 from relay.core.mime import Field
+from relay.core.text import storable
 
 Fields = dict[bytes, list[Field]]
 
@@ -123,10 +124,3 @@ def text(head: bytes, named: Fields, name: bytes, limit: int) -> str:
     """A field's first value, decoded, in characters that a database takes; empty when there is none."""
     found = named.get(name)
     return storable(mime.text_value(head, found, name), limit) if found else ""
-
-
-def storable(text: str, limit: int) -> str:
-    """Text as a database takes it: no control characters (PostgreSQL refuses NUL), no lone surrogates."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
-    return text[:limit]

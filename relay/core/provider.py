@@ -13,6 +13,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from relay.core.bounce import Bounce
 from relay.core.event import EventKind
 from relay.core.reply import Reply
+from relay.core.text import storable
+
+#: characters of a provider's id that are kept
+MAX_REF = 255
 
 
 class OutcomeKind(StrEnum):
@@ -41,6 +45,10 @@ class Outcome:
     #: for THROTTLED: what the limit covers, such as "account", "domain" or "recipient"; "quota" is the account's of a
     #: day or a month, and others are asked meanwhile
     scope: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ref is not None and (len(self.ref) > MAX_REF or not self.ref.isprintable()):
+            object.__setattr__(self, "ref", storable(self.ref, MAX_REF))
 
     @property
     def spent(self) -> bool:

@@ -3,6 +3,11 @@
 import re
 from dataclasses import dataclass
 
+from relay.core.text import storable
+
+#: characters of a reply that are kept
+_LONGEST = 4000
+
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 
@@ -13,6 +18,12 @@ class Reply:
     code: int
     enhanced: str | None
     text: str
+
+    def __post_init__(self) -> None:
+        # What cannot be recorded would be sent again.
+        text = storable(self.text, _LONGEST)
+        if text != self.text:
+            object.__setattr__(self, "text", text)
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)

@@ -46,7 +46,7 @@ class Dispatcher:
         settings: DeliverySettings,
         slots: Slots,
         *,
-        held: Callable[[object, Sequence[Claim]], None],
+        held: Callable[[object, ClaimedMail, Sequence[Claim]], None],
         let_go: Callable[[object], None],
         waits: Callable[[str], None],
         stock_up: Callable[[Way, int], Coroutine[Any, Any, None]],
@@ -58,6 +58,7 @@ class Dispatcher:
             for word in (None, "at_least_once", "at_most_once")
         }
         self._policy = self._policies[None]
+        self._lease = settings.lease
         self._slots = slots
         self._memory = Memory(settings.memory)
         self._planner = Planner(database, fleet, min(settings.memory // 8, _BATCH_OCTETS))
@@ -127,7 +128,7 @@ class Dispatcher:
         parts, left = self._planner.plan(mail, claims, histories, **more)
         for part in parts:
             self._slots.take(1)
-            self._held(part, part.claims)
+            self._held(part, part.mail, part.claims)
         return parts, left
 
     def _given_up(self, mail: ClaimedMail, plan: Plan) -> bool:
@@ -179,6 +180,7 @@ class Dispatcher:
             waiting: list[HandBack] = []
             for part, words in refused:
                 self._refused(part, words, elsewhere, settlements, waiting)
+            outgoing, owners = self._still_ours(outgoing, owners, waiting)
             receipts = await self._receipts(parts[0].way, outgoing) if outgoing else []
             self._judge(owners, receipts)
             for (part, claims), receipt in zip(owners, receipts, strict=True):
@@ -239,6 +241,26 @@ class Dispatcher:
                 outgoing.append(outgoing_of(mail, claims, raw, way))
                 owners.append((part, claims))
         return outgoing, owners, refused
+
+    def _still_ours(
+        self,
+        outgoing: list[Outgoing],
+        owners: list[tuple[Part, Sequence[Claim]]],
+        waiting: list[HandBack],
+    ) -> tuple[list[Outgoing], list[tuple[Part, Sequence[Claim]]]]:
+        """Without what this process has slept over: after a lease others send it, and would not be alone."""
+        since = time.monotonic() - self._lease
+        if all(part.mail.renewed > since for part, _ in owners):
+            return outgoing, owners
+        kept = []
+        for whole, (part, claims) in zip(outgoing, owners, strict=True):
+            if part.mail.renewed > since:
+                kept.append((whole, (part, claims)))
+                continue
+            for claim in claims:
+                log.overslept(part.mail.id, claim.id)
+                waiting.append(HandBack(claim, now()))
+        return [whole for whole, _ in kept], [owner for _, owner in kept]
 
     async def _receipts(self, way: Way, outgoing: Sequence[Outgoing]) -> list[tuple[Outcome, ...]]:
         receipts: list[tuple[Outcome, ...]] = []

@@ -7,6 +7,7 @@ has nothing to do with the number of Dramatiq threads.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from relay.observe import facts, metrics
 from relay.sections import DeliverySettings
 from relay.store import deliveries
 from relay.store.database import Database
-from relay.store.deliveries import Claim
+from relay.store.deliveries import Claim, ClaimedMail
 from relay.store.fairness import Turn
 
 #: mails claimed in one transaction at most
@@ -49,8 +50,8 @@ class _LaneState:
 
 @dataclass(slots=True)
 class _InHand:
+    mail: ClaimedMail
     claims: Sequence[Claim]
-    renewed: float
 
 
 class Engine:
@@ -61,6 +62,7 @@ class Engine:
         self._settings = settings
         self._slots = Slots(settings.concurrency, settings.urgent_reserve)
         self._lanes = {lane: _LaneState() for lane in MAIL_LANES}
+        #: by whoever holds it, a mail or a part of one
         self._in_hand: dict[int, _InHand] = {}
         self._suspicion = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -174,6 +176,7 @@ class Engine:
         """Claim up to `count` mails and start sending them; the claim is committed before any send."""
         lease = self._settings.lease
         self._slots.take(count)
+        moment = time.monotonic()
         try:
             if state.hints:
                 ids = [state.hints.popleft() for _ in range(min(count, len(state.hints)))]
@@ -186,13 +189,14 @@ class Engine:
                 if sum(len(mail.claims) + mail.withheld for mail in mails) >= count:
                     state.look = True
             if mails:
-                await self._start(mails)
+                await self._start(mails, moment)
         finally:
             self._slots.give(count)
 
-    async def _start(self, mails: Sequence[deliveries.ClaimedMail]) -> list[asyncio.Task[None]]:
+    async def _start(self, mails: Sequence[ClaimedMail], claimed: float) -> list[asyncio.Task[None]]:
         for mail in mails:
-            self._hold(mail, mail.claims)
+            mail.renewed = claimed
+            self._hold(mail, mail, mail.claims)
         try:
             return await self._dispatcher.start(mails)
         finally:
@@ -219,11 +223,12 @@ class Engine:
                     more = False
 
     async def _claim_suspect(self) -> list[asyncio.Task[None]]:
+        moment = time.monotonic()
         mails = await self._database.write(deliveries.claim_suspect, now=now(), lease=self._settings.lease)
-        return await self._start(mails) if mails else []
+        return await self._start(mails, moment) if mails else []
 
-    def _hold(self, what: object, claims: Sequence[Claim]) -> None:
-        self._in_hand[id(what)] = _InHand(claims, self._loop.time())
+    def _hold(self, what: object, mail: ClaimedMail, claims: Sequence[Claim]) -> None:
+        self._in_hand[id(what)] = _InHand(mail, claims)
 
     def _let_go(self, what: object) -> None:
         self._in_hand.pop(id(what), None)
@@ -233,8 +238,9 @@ class Engine:
         every = self._settings.lease / 3
         while True:
             await asyncio.sleep(every)
-            moment = self._loop.time()
-            held = [one for one in self._in_hand.values() if moment - one.renewed >= every]
+            moment = time.monotonic()
+            # All parts of a mail together: they share its time.
+            held = [one for one in self._in_hand.values() if moment - one.mail.renewed >= every]
             if not held:
                 continue
             try:
@@ -244,7 +250,7 @@ class Engine:
             except Unavailable:
                 continue
             for one in held:
-                one.renewed = moment
+                one.mail.renewed = moment
 
     async def _look(self) -> None:
         """Find due mail without being told, so that a lost wake-up or an absent queue server costs seconds."""

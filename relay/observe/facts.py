@@ -148,6 +148,12 @@ def stale(message_id: int, recipient_id: int) -> None:
     _log.warning("stale result ignored", id=message_id, recipient_id=recipient_id)
 
 
+def overslept(message_id: int, recipient_id: int) -> None:
+    _log.warning(
+        "not sent: this worker was away for longer than its lease", id=message_id, recipient_id=recipient_id
+    )
+
+
 def refused(door: str, code: str, message: str, peer: str | None = None) -> None:
     _log.info("refused", door=door, code=code, message=message, peer=peer)
 

@@ -15,7 +15,7 @@ from relay.core.return_path import ReturnPaths
 from relay.intake import Intake
 from relay.observe import facts, metrics
 from relay.policy import Authenticator, Suppressions
-from relay.process import Context, queue_url
+from relay.process import HANDOVER, Context, queue_url
 from relay.sections import ListenerSettings
 from relay.smtp import service as shared
 from relay.smtp.certificate import Certificate
@@ -176,7 +176,11 @@ class Server:
 
     async def stop(self) -> None:
         """Take no more connections, let transactions finish for a while, then cut what is left."""
+        # Whoever waits to be let in is, first: closing would turn him away.
+        await asyncio.sleep(0.001)
         self._close()
+        if self._settings.processes > 1:
+            await asyncio.sleep(HANDOVER)
         await self.service.drain(_DRAIN)
 
     def _close(self) -> None:

@@ -13,6 +13,7 @@ from relay.core.header import Fields
 from relay.core.identity import Identity
 from relay.core.message import EnvelopeRecipient, Idempotency, Submission
 from relay.core.status import Door
+from relay.core.text import storable
 from relay.policy import check_sender
 from relay.smtp import replies
 from relay.smtp.data import Content
@@ -91,7 +92,7 @@ def build(
             hostname=trace.hostname,
         ),
         tail=content.tail,
-        from_=header.storable(str(author), header.MAX_FROM),
+        from_=storable(str(author), header.MAX_FROM),
         subject=header.text(head, by_name, b"subject", header.MAX_SUBJECT),
         reply_to=header.text(head, by_name, b"reply-to", header.MAX_FROM) or None,
         tag=wanted.tag,

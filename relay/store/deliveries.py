@@ -57,6 +57,8 @@ class ClaimedMail:
     body: bytes | None = None
     #: recipients who were due as well, but may not be written to any more
     withheld: int = 0
+    #: monotonic time at which its claims were made or last renewed
+    renewed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +355,9 @@ _SETTLE_RECIPIENT = updating(
         _R.updated_at,
         _R.sent_at,
     ),
-    "state = v.state, status = v.status, due_at = v.due_at, lease_until = NULL, provider = v.provider,"
+    # A try that has come to an end clears a suspect.
+    "state = v.state, crashes = CASE WHEN v.state = 'queued' THEN 0 ELSE recipient.crashes END,"
+    " status = v.status, due_at = v.due_at, lease_until = NULL, provider = v.provider,"
     " provider_ref = v.provider_ref, ref_key = v.ref_key, reply = v.reply, waiting_for = v.waiting_for,"
     " updated_at = v.updated_at, sent_at = " + _EARLIER.format("recipient.sent_at", "v.sent_at"),
 )

@@ -2,8 +2,10 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -42,23 +44,50 @@ class Recovered:
     parked: bool
 
 
-def reclaim(connection: sa.Connection, *, now: datetime) -> int:
+#: tries of a recipient that came to an end
+_ENDED = (
+    sa.select(sa.func.count())
+    .where(
+        t.event.c.message_id == t.recipient.c.message_id,
+        t.event.c.recipient_id == t.recipient.c.id,
+        t.event.c.attempt.is_not(None),
+    )
+    .scalar_subquery()
+)
+
+
+def reclaim(connection: sa.Connection, *, now: datetime, poison_after: int | None = None) -> int:
     """Put every claimed recipient back into the queue at once; returns how many there were.
 
     For a start after everything ended at once: no worker is left that could hold a claim, and no mail is to blame.
+    What was in hand `poison_after` times in a row is suspected, though, where that is given: a mail may take
+    everything down with it. A suspect is tried alone, and is to blame for what happens then.
     """
+    crashes: sa.ColumnElement[Any] = t.recipient.c.crashes
+    poison: sa.ColumnElement[bool] = sa.false()
+    if poison_after is not None:
+        suspect = t.recipient.c.crashes > 0
+        always = t.recipient.c.attempts - _ENDED >= poison_after
+        crashes = sa.case((suspect, t.recipient.c.crashes + 1), (always, 1), else_=0)
+        poison = sa.and_(suspect, t.recipient.c.crashes + 1 >= poison_after)
     statement = (
         t.recipient.update()
         .where(t.recipient.c.state == sa.literal_column("'sending'"))
         .values(
-            state=sa.case((_GONE, State.DONE), else_=State.QUEUED),
+            state=sa.case((_GONE, State.DONE), (poison, State.PARKED), else_=State.QUEUED),
+            crashes=crashes,
             fence=t.recipient.c.fence + 1,
-            due_at=sa.case((_GONE, sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)),
+            due_at=sa.case(
+                (sa.or_(_GONE, poison), sa.null()), else_=sa.literal(now, t.recipient.c.due_at.type)
+            ),
             lease_until=sa.null(),
             updated_at=now,
         )
+        .returning(*_TAKEN_BACK)
     )
-    return int(connection.execute(statement).rowcount)
+    rows = connection.execute(statement).all()
+    _note(connection, [row for row in rows if row.state == State.PARKED], now)
+    return len(rows)
 
 
 def recover(
@@ -112,15 +141,16 @@ def recover(
             lease_until=sa.null(),
             updated_at=now,
         )
-        .returning(
-            t.recipient.c.id,
-            t.recipient.c.message_id,
-            t.recipient.c.account_id,
-            t.recipient.c.crashes,
-            t.recipient.c.state,
-        )
+        .returning(*_TAKEN_BACK)
     )
-    rows = connection.execute(statement).all()
+    return _note(connection, connection.execute(statement).all(), now)
+
+
+_TAKEN_BACK = tuple(t.recipient.c[name] for name in ("id", "message_id", "account_id", "crashes", "state"))
+
+
+def _note(connection: sa.Connection, rows: Sequence[Any], now: datetime) -> list[Recovered]:
+    """Say in the timelines what was taken back or parked."""
     found = [Recovered(row.id, row.message_id, row.crashes, row.state == State.PARKED) for row in rows]
     accounts = {row.message_id: row.account_id for row in rows}
     if found:

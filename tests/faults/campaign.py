@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from relay.embedded import EmbeddedValkey
-from tests import services
+from tests import debian, services
 from tests.faults import rig
 from tests.faults.load import Answer, Door, Load, Unit
 from tests.faults.servers import OwnPostgres
@@ -52,6 +51,9 @@ use = "far"
 pause = 1
 longest_pause = 2
 """
+
+
+_FLEET = {"PILLARBOX_API__PROCESSES": "2", "PILLARBOX_SMTP__MAX_LAG": "60"}
 
 
 class Counting(Sink):
@@ -176,9 +178,10 @@ class Campaign:
         min_free_space: int = 0,
         lease: float = LEASE,
         long: bool = False,
+        brief: bool = False,
     ) -> None:
-        """`disk` is the size of a small file system for the data directory, `clock` makes the time ours to set; in a
-        `long` campaign outages last as long as they do in life.
+        """`disk` is the size of a small file system for the record, `clock` makes the time ours to set; in a `long`
+        campaign outages last as long as they do in life, in a `brief` one half as long as otherwise.
         """
         self.database = database
         self.directory = services.short_directory("pb-f-")
@@ -192,11 +195,10 @@ class Campaign:
         self._configuration = configuration
         self._disk = disk
         self._clock = self.points / "clock"
-        if clock:
-            self._clock.write_text("0")
-        self._long = long
+        self._own_clock = clock
+        self._long, self._brief = long, brief
         self._stack = contextlib.ExitStack()
-        self.data_dir = self.directory / "data"
+        self.small_disk = self.directory / ("data" if database == "sqlite" else "pg")
         self._min_free_space = min_free_space
         self._closing = threading.Event()
         self._keeping: threading.Thread | None = None
@@ -215,10 +217,11 @@ class Campaign:
     def _open(self) -> None:
         self.sink.start()
         if self._disk:
-            self.data_dir = self._stack.enter_context(tmpfs(self._disk))
+            # The record's: with PostgreSQL that is the server's.
+            self._stack.enter_context(tmpfs(self._disk, self.small_disk))
         urls = {}
         if self.database == "postgres":
-            self.postgres = OwnPostgres(self.directory / "pg")
+            self.postgres = OwnPostgres(self.directory / "pg", small=bool(self._disk))
             self.postgres.start()
             self.valkey = EmbeddedValkey(self.directory / "valkey")
             self.valkey.start(30)
@@ -227,12 +230,17 @@ class Campaign:
         self.installation = Rigged(self.directory, text, **urls)
         config = self.installation.config
         text = f"min_free_space = {self._min_free_space}\n{config.read_text()}"
-        text = text.replace(f'"{self.directory / "data"}"', f'"{self.data_dir}"')
         config.write_text(text)
         self.installation.environment = {
             "FAULTS": str(self.points),
             "PYTHONPATH": str(ROOT),
+            # Doors of one kind may then stand beside each other where each is started by itself; and none asks its
+            # clients to come back later because the machine is busy with the tests.
+            **(_FLEET if self.database == "postgres" else {}),
         }
+        if self._own_clock:
+            self.set_clock(0)
+            self.installation.environment |= faked_clock(self._clock)
         self.start()
 
     def __exit__(self, *_: object) -> None:
@@ -330,28 +338,36 @@ class Campaign:
     def flight(self) -> int:
         return sum(rig.in_flight(self.points, pid) for pid in self.pids("worker"))
 
-    def at_point(self, name: str, seconds: float = 20) -> int:
+    def at_point(self, name: str) -> int:
         """Arm a place and wait until somebody has come to it; returns the sends it had in flight."""
+        return rig.in_flight(self.points, self.stopped_at(name))
+
+    def stopped_at(self, name: str, seconds: float = 20) -> int:
+        """The process that came to a place first: it has ended there, or is stopped, as the place is."""
         plain = name.partition("@")[0]
         reached = self.points / f"{plain}.reached"
         reached.unlink(missing_ok=True)
         (self.points / name).touch()
         wait_for(reached.exists, f"the coming to {name}", seconds)
-        pid = int(wait_for(reached.read_text, "the name of who came"))
-        return rig.in_flight(self.points, pid)
+        return int(wait_for(reached.read_text, "the name of who came"))
 
     def bystanders(self) -> int:
-        """Sends that were in flight in those that a deadly mail has killed."""
-        return sum(int(path.read_text()) for path in self.points.glob("*.poisoned"))
+        """Sends that were in flight in those that a deadly mail has killed, itself apart: it is never sent."""
+        killed = [int(path.name.partition(".")[0]) for path in self.points.glob("*.poisoned")]
+        if rig.everything(self.points).exists():
+            workers = [int(path.name.partition(".")[0]) for path in self.points.glob("*.worker*")]
+            beside = [pid for pid in workers if pid not in killed and not _alive(pid)]
+            return sum(rig.in_flight(self.points, pid) for pid in killed + beside) - len(killed)
+        return sum(rig.in_flight(self.points, pid) - 1 for pid in killed)
 
     def seconds(self, short: float, long: float) -> float:
         """How long an outage lasts in this campaign."""
-        return long if self._long else short
+        return long if self._long else short / 2 if self._brief else short
 
     def set_clock(self, ahead: int) -> None:
         """Put the clock of all processes of ours forward or back, by seconds from the true time."""
         fresh = self._clock.with_suffix(".new")
-        fresh.write_text(str(ahead))
+        fresh.write_text(f"{ahead:+}\n")
         fresh.replace(self._clock)
 
     # Rounds.
@@ -451,18 +467,47 @@ def _is_final(unit: Unit) -> bool:
 
 
 @contextlib.contextmanager
-def tmpfs(size: str) -> Iterator[Path]:
+def filled(disk: Path) -> Iterator[None]:
+    """No octet more goes onto this disk."""
+    fill = disk / "fill"
+    for size in (65536, 512):
+        with fill.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(size)):
+                pass
+    try:
+        yield
+    finally:
+        fill.unlink()
+
+
+@contextlib.contextmanager
+def tmpfs(size: str, where: Path) -> Iterator[None]:
     """A small disk of its own; needs root. Raises `PermissionError` where it cannot be had."""
-    where = Path(tempfile.mkdtemp(prefix="pb-disk-", dir="/tmp"))
+    where.mkdir(exist_ok=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", where], capture_output=True)
     if done.returncode:
-        where.rmdir()
         raise PermissionError(done.stderr.decode())
     try:
-        yield where
+        yield
     finally:
         subprocess.run(["umount", "-l", where], check=False)
-        where.rmdir()
+
+
+def faked_clock(file: Path) -> dict[str, str]:
+    """What makes libfaketime give a process, and those it starts, the time of `file`.
+
+    The file is read at every question, so that the time jumps in all of them at one moment. The monotonic clock
+    passes as ever, as it does when a machine's clock is set, and the times of files are left alone.
+    """
+    debian.unpack("libfaketime")
+    (library,) = debian.ROOT.glob("usr/lib/*/faketime/libfaketimeMT.so.1")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
 
 
 def facts(campaign: Campaign, event: str) -> list[dict[str, Any]]:
@@ -475,4 +520,4 @@ def facts(campaign: Campaign, event: str) -> list[dict[str, Any]]:
     ]
 
 
-__all__ = ["LEASE", "Campaign", "Counter", "Damage", "Figures", "Process", "facts", "tmpfs"]
+__all__ = ["LEASE", "Campaign", "Counter", "Damage", "Figures", "Process", "facts", "filled", "tmpfs"]

@@ -5,6 +5,8 @@ import json
 import smtplib
 import threading
 import time
+import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
@@ -211,3 +213,56 @@ class Load:
             unit.answer, unit.id = Answer.ACCEPTED, found["id"]
         else:
             unit.words = f"{answer.status} {found}"
+
+
+class Newcomers:
+    """Clients of both doors that make a connection for each mail, one after the other, until the end."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.taken = 0
+        #: what was not taken, in the words of who was refused
+        self.refused: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._come, args=(mail, f"take-new-{number}-{mail.__name__}"))
+            for number, mail in enumerate((self._by_smtp, self._by_rest) * 2)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _come(self, mail: Callable[[str], None], name: str) -> None:
+        number = 0
+        while not self._stop.wait(0.005):
+            number += 1
+            try:
+                mail(f"{name}-{number}@far.example".replace("_", "-"))
+                self.taken += 1
+            except (smtplib.SMTPException, http.client.HTTPException, OSError) as error:
+                self.refused.append(repr(error))
+
+    def _by_smtp(self, address: str) -> None:
+        with smtplib.SMTP("127.0.0.1", self.door.smtp_port, timeout=40) as line:
+            line.login("default", self.door.key)
+            line.sendmail(
+                "ann@example.org", address, f"From: ann@example.org\r\nTo: {address}\r\n\r\nbody\r\n"
+            )
+
+    def _by_rest(self, address: str) -> None:
+        fields = {"from": "ann@example.org", "recipient": address, "subject": "x", "body": "<p>body</p>"}
+        headers = {"Authorization": f"Bearer {self.door.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.door.api_port}/v1/transactional/email/send",
+            json.dumps(fields).encode(),
+            headers,
+        )
+        with urllib.request.urlopen(request, timeout=40) as answer:  # noqa: S310
+            answer.read()

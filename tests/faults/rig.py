@@ -8,6 +8,7 @@ file away and dies of SIGKILL. `name@role` is for one role only.
 import contextlib
 import mmap
 import os
+import select
 import signal
 import struct
 import sys
@@ -31,12 +32,18 @@ POINTS = {
     "after-send": "the provider has taken a mail, and nothing is recorded",
     "before-settle": "results are written and not committed",
 }
-#: a place at which the process is stopped (SIGSTOP) instead: in the middle of a transaction
+#: places at which the process is stopped (SIGSTOP) instead: in its transaction, and between claim and send
 STOPPED = "stopped-in-write"
+STOPPED_CLAIMED = "stopped-after-claim"
 
 _role = ""
 _box: mmap.mmap | None = None
 _sending = 0
+
+
+def everything(directory: Path) -> Path:
+    """While this file is there, a deadly mail ends all processes at once."""
+    return directory / "everything"
 
 
 def reached(name: str) -> None:
@@ -45,7 +52,7 @@ def reached(name: str) -> None:
         with contextlib.suppress(OSError):
             file.unlink()
             (DIRECTORY / f"{name}.reached").write_text(str(os.getpid()))
-            os.kill(os.getpid(), signal.SIGSTOP if name == STOPPED else signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSTOP if name in {STOPPED, STOPPED_CLAIMED} else signal.SIGKILL)
 
 
 def _tell(change: int) -> None:
@@ -114,12 +121,14 @@ def _rig_workers() -> None:
 
     async def started(self: Any, mails: Any) -> Any:
         reached("after-claim")
+        reached(STOPPED_CLAIMED)
         return await start(self, mails)
 
     async def received(self: Any, way: Any, outgoing: Any) -> Any:
         if any(POISON in bytes(one.raw) for one in outgoing):
-            # Itself apart: it is never sent.
-            (DIRECTORY / f"{os.getpid()}.poisoned").write_text(str(_sending - 1))
+            (DIRECTORY / f"{os.getpid()}.poisoned").touch()
+            if everything(DIRECTORY).exists():
+                os.killpg(0, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         found = await receipts(self, way, outgoing)
         reached("after-send")
@@ -138,27 +147,13 @@ def _rig_workers() -> None:
     Dispatcher._send = sent
 
 
-def _rig_clock() -> None:
-    """What the program takes for the time is ahead by what the file `clock` says; time itself passes as ever."""
-    from datetime import datetime, timedelta
+def _rig_sleep() -> None:
+    """`time.sleep` is made of a system call that libfaketime refuses (EINVAL); this waits as long."""
 
-    from relay.core import clock
+    def wait(seconds: float, /) -> None:
+        select.select((), (), (), seconds)
 
-    file = DIRECTORY / "clock"
-    real_now, real_time, real_ns = clock.now, time.time, time.time_ns
-    known = [0.0, 0]
-
-    def ahead() -> int:
-        if time.monotonic() - known[0] > 0.02:
-            known[:] = [time.monotonic(), int(file.read_text())]
-        return int(known[1])
-
-    def now() -> datetime:
-        return real_now() + timedelta(seconds=ahead())
-
-    clock.now = now
-    time.time = lambda: real_time() + ahead()
-    time.time_ns = lambda: real_ns() + ahead() * 10**9
+    time.sleep = wait
 
 
 def _rig_roles() -> None:
@@ -180,9 +175,9 @@ def _rig_roles() -> None:
 
 
 def main() -> None:
-    if (DIRECTORY / "clock").exists():
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         # First of all: others take the function when they are loaded.
-        _rig_clock()
+        _rig_sleep()
     from relay.cli.app import app
 
     _rig_doors()

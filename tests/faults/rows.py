@@ -8,14 +8,15 @@ import smtplib
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from relay import embedded
 from tests import services
-from tests.faults.campaign import Campaign, Damage, Figures
+from tests.faults import rig
+from tests.faults.campaign import Campaign, Damage, Figures, facts, filled
 from tests.faults.load import Answer, Door, Load, Unit
 from tests.installation import wait_for
 
@@ -55,6 +56,20 @@ class Playing:
 
 
 playing = Playing
+
+
+def one_after_the_other(rows: Sequence["Row"]) -> Playing:
+    """The faults of several rows under one load, with one count."""
+
+    def fault(campaign: Campaign) -> Damage:
+        total = Damage()
+        for row in rows:
+            assert row.fault is not None, row.name
+            damage = row.fault(campaign)
+            total = Damage(total.bound + damage.bound, damage.ended, total.notes + damage.notes)
+        return total
+
+    return playing(fault)
 
 
 def at(*points: str) -> Callable[[Campaign], Damage]:
@@ -122,8 +137,18 @@ def zombie(campaign: Campaign) -> Damage:
     time.sleep(1)
     (pid, *_) = campaign.pids("worker")
     os.kill(pid, signal.SIGSTOP)
-    flight = campaign.flight()
+    # What it has begun to send by now; the other one's sends are its own.
+    flight = rig.in_flight(campaign.points, pid)
     slow(campaign, 0)
+    time.sleep(campaign.lease + 4)
+    os.kill(pid, signal.SIGCONT)
+    return Damage(flight)
+
+
+def overslept(campaign: Campaign) -> Damage:
+    """A worker is stopped between claim and send, and wakes when others have sent what it holds."""
+    pid = campaign.stopped_at(rig.STOPPED_CLAIMED)
+    flight = rig.in_flight(campaign.points, pid)
     time.sleep(campaign.lease + 4)
     os.kill(pid, signal.SIGCONT)
     return Damage(flight)
@@ -131,10 +156,7 @@ def zombie(campaign: Campaign) -> Damage:
 
 def stopped_in_write(campaign: Campaign) -> Damage:
     """A door is stopped in the middle of its transaction, with the lock in hand, for longer than others wait."""
-    pid_file = campaign.points / "stopped-in-write.reached"
-    pid_file.unlink(missing_ok=True)
-    (campaign.points / "stopped-in-write@api").touch()
-    pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text(), "a stop in a transaction"))
+    pid = campaign.stopped_at(f"{rig.STOPPED}@api")
     time.sleep(campaign.seconds(12, 15))
     bound = campaign.flight()
     os.kill(pid, signal.SIGCONT)
@@ -269,6 +291,16 @@ def _detail(campaign: Campaign, address: str) -> dict[str, Any]:
 
 def poison(campaign: Campaign) -> Figures:
     """One mail kills whoever sends it; the others must not suffer for it."""
+    return _poison(campaign, "parked after three workers")
+
+
+def poison_all(campaign: Campaign) -> Figures:
+    """One mail ends everything at once, as a container is ended whose memory is used up."""
+    rig.everything(campaign.points).touch()
+    return _poison(campaign, "everything was started again each time")
+
+
+def _poison(campaign: Campaign, note: str) -> Figures:
     door = Door(campaign.installation.smtp_port, campaign.installation.api_port, campaign.installation.key)
 
     def fault(campaign: Campaign) -> Damage:
@@ -277,13 +309,17 @@ def poison(campaign: Campaign) -> Figures:
         (unit,) = load.accepted
 
         def parked() -> bool:
-            return bool(_detail(campaign, unit.address)["state"] == "parked")
+            if campaign.database == "sqlite" and campaign.installation.processes[-1].popen.poll() is not None:
+                campaign.installation.start("up")
+            with contextlib.suppress(OSError, ValueError, AssertionError):
+                return bool(_detail(campaign, unit.address)["state"] == "parked")
+            return False
 
-        wait_for(parked, "the parking of the mail that kills", 20 * campaign.lease)
+        wait_for(parked, "the parking of the mail that kills", 25 * campaign.lease)
         return Damage(campaign.bystanders())
 
     figures = campaign.play(fault)
-    figures.notes.append("parked after three workers")
+    figures.notes.append(note)
     return figures
 
 
@@ -298,17 +334,17 @@ def kill_all_twice(campaign: Campaign) -> Damage:
 
 def disk_full(campaign: Campaign) -> Damage:
     """Nothing can be written for a while; then there is room again."""
-    data = campaign.data_dir
-    fill = data / "fill"
-    with fill.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(65536)):
-            pass
-    with fill.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"0" * 512):
-            pass
-    time.sleep(campaign.seconds(4, 15))
-    fill.unlink()
-    return Damage(campaign.flight())
+    with filled(campaign.small_disk):
+        time.sleep(campaign.seconds(4, 15))
+    notes = []
+    if campaign.postgres is not None and campaign.postgres.ended:
+        # It gives up where its log cannot be written; a service manager starts it again.
+        notes.append("the server ended by itself, and was started again")
+        campaign.postgres.start()
+    return Damage(campaign.flight(), notes=notes)
+
+
+_JUMPED = "the machine's clock has jumped"
 
 
 def clock_jumps(by: int) -> Callable[[Campaign], Damage]:
@@ -320,7 +356,9 @@ def clock_jumps(by: int) -> Callable[[Campaign], Damage]:
         campaign.sink.refusal = None
         slow(campaign, 2.5)
         time.sleep(1)
+        before = len(facts(campaign, _JUMPED))
         campaign.set_clock(by)
+        wait_for(lambda: len(facts(campaign, _JUMPED)) > before, "the noticing of the jump")
         time.sleep(campaign.lease + 3)
         slow(campaign, 0)
         return Damage()
@@ -349,6 +387,8 @@ ROWS = (
         recovery=20),
     Row("F8b", "SIGSTOP of a door in the middle of its transaction", playing(stopped_in_write),
         databases=("sqlite",), bound="sends in flight", recovery=20),
+    Row("F8c", "SIGSTOP of a worker between claim and send", playing(overslept), bound="sends in flight",
+        recovery=20),
     Row("F9", "queue server emptied", playing(flush), recovery=10),
     Row("F10", "queue server killed, back empty", playing(no_valkey), recovery=15),
     Row("F11", "PostgreSQL killed and started again", playing(no_database), databases=("postgres",),
@@ -359,14 +399,16 @@ ROWS = (
     Row("F15", "provider drops the line after the data, 10 %", playing(dropping), bound="drops"),
     Row("F16", "provider answers 4xx", playing(put_off)),
     Row("F17", "provider answers 5xx", refusing),
-    Row("F18", "disk full", playing(disk_full), databases=("sqlite",), alone=True, bound="sends in flight",
-        setting={"disk": "48m"}),
+    Row("F18", "disk full", playing(disk_full), alone=True, bound="sends in flight",
+        setting={"disk": "96m"}),
     Row("F18b", "disk nearly full (min_free_space)", playing(disk_full), databases=("sqlite",), alone=True,
-        bound="sends in flight", setting={"disk": "48m", "min_free_space": 8 << 20}),
+        bound="sends in flight", setting={"disk": "96m", "min_free_space": 8 << 20}),
     Row("F20", "clock jumps forward by an hour", playing(clock_jumps(3600)), alone=True,
         setting={"clock": True}),
     Row("F20b", "clock jumps back by an hour", playing(clock_jumps(-3600)), alone=True,
         setting={"clock": True}),
     Row("F21", "a mail that kills its worker", poison, bound="sends in flight", recovery=60),
+    Row("F21b", "a mail that ends everything at once", poison_all, databases=("sqlite",), alone=True,
+        bound="sends in flight", recovery=60),
     Row("F22", "kill -9 of everything, twice", playing(kill_all_twice), bound="sends in flight", recovery=20),
 )  # fmt: skip

@@ -13,7 +13,8 @@ from tests import services
 class OwnPostgres:
     """One server in `root`, which must be readable by others: PostgreSQL does not run as root."""
 
-    def __init__(self, root: Path, **options: str) -> None:
+    def __init__(self, root: Path, *, small: bool = False, **options: str) -> None:
+        """`small` is for a small disk: its log goes round in a few MiB."""
         self.root = root
         self.data = root / "data"
         self._user = services._user()
@@ -23,8 +24,10 @@ class OwnPostgres:
             "unix_socket_directories": str(self.data),
             "max_connections": "120",
             "shared_buffers": "32MB",
+            **({"max_wal_size": "16MB", "min_wal_size": "4MB"} if small else {}),
             **options,
         }
+        self._initdb = ["--wal-segsize=1"] if small else []
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,6 +38,11 @@ class OwnPostgres:
     def pid(self) -> int:
         assert self._server is not None
         return self._server.pid
+
+    @property
+    def ended(self) -> bool:
+        """By itself."""
+        return self._server is not None and self._server.poll() is not None
 
     def program(self, name: str) -> Path:
         return self._bin / name
@@ -47,7 +55,18 @@ class OwnPostgres:
             if self._user is not None:
                 shutil.chown(self.data, self._user)
             subprocess.run(
-                [self._bin / "initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-E", "UTF8"],
+                [
+                    self._bin / "initdb",
+                    "-D",
+                    self.data,
+                    "-A",
+                    "trust",
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    *self._initdb,
+                ],
                 check=True,
                 user=self._user,
                 env=self._environment,

@@ -194,3 +194,37 @@ def test_an_upgrade_that_fails_changes_nothing(old_url: str, monkeypatch: pytest
             await one.close()
 
     assert asyncio.run(count()) == _COUNT
+
+
+Columns = dict[str, dict[str, Any]]
+
+
+def test_the_version_before_can_go_on_writing(old_url: str) -> None:
+    """Between `pillarbox migrate` and the last restart it works on the new schema, not knowing what was added."""
+
+    def tables_at(revision: str) -> dict[str, Columns]:
+        def look(connection: sa.Connection) -> dict[str, Columns]:
+            command.upgrade(migrate.alembic_config(connection), revision)
+            inspector = sa.inspect(connection)
+            return {
+                name: {str(column["name"]): dict(column) for column in inspector.get_columns(name)}
+                for name in inspector.get_table_names()
+            }
+
+        found = migrate._run(old_url, look, create=True)
+        assert found is not None
+        return found
+
+    later = [revision for revision in migrate._revisions() if revision >= _FIRST]
+    before = tables_at(later[0])
+    for revision in later[1:]:
+        after = tables_at(revision)
+        for table, columns in before.items():
+            assert columns.keys() <= after[table].keys(), f"{revision} takes something from {table}"
+            for name, column in after[table].items():
+                optional = column["nullable"] or column["default"] is not None
+                known = columns.get(name)
+                assert optional or (known and not known["nullable"]), (
+                    f"{revision}: {table}.{name} is demanded"
+                )
+        before = after

@@ -6,8 +6,10 @@ from collections import Counter
 import pytest
 
 from relay.core.clock import now
+from relay.core.provider import Outcome, OutcomeKind
+from relay.core.reply import Reply
 from relay.core.status import Classification
-from relay.store import recovery
+from relay.store import circuits, messages, recovery
 from tests.workers.scene import playing
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +115,29 @@ async def test_a_provider_that_raises_is_our_bug_and_the_mail_is_kept(database_u
         await asyncio.sleep(0.25)
         scene.engine.wake("normal", [stored.id])
         await scene.until(lambda: len(scene.provider.delivered) == 1)
+
+
+@pytest.mark.parametrize("words", ["taken \0 as", "taken \ud800 as"])
+async def test_words_that_no_database_takes_make_no_double(database_url: str, words: str) -> None:
+    """Whatever a far end says, what it did is recorded; otherwise the mail would go out again."""
+    async with playing(database_url, use="failover(out, spare)") as scene:
+        strange = Outcome(OutcomeKind.ACCEPTED, Reply(250, "2.0.0", words), ref=words + "x" * 500)
+        for number in range(5):
+            scene.provider.answer(f"{number}@x.example", strange)
+            refusal = Reply(535, "5.7.8", words)
+            scene.provider.answer(f"{number}@away.example", Outcome(OutcomeKind.CONFIG, refusal))
+        ids = await scene.deliver(5) + await scene.deliver(5, "away.example")
+        await scene.until(lambda: scene.settled(ids))
+        assert await scene.kinds(ids[0]) == ["sent"]
+        shown = await scene.database.read(messages.recipients, ids[0])
+        assert shown[0]["reply"] == "250 2.0.0 taken   as"
+        assert sorted(scene.taken("out")) == [f"{n}@x.example" for n in range(5)]
+        assert sorted(scene.taken("spare")) == [f"{n}@away.example" for n in range(5)]
+
+        async def told() -> bool:
+            return (await scene.database.read(circuits.states))["out"].is_open
+
+        await scene.until(told)
 
 
 async def test_an_unclear_outcome_is_tried_again_or_left_to_a_human(database_url: str) -> None:

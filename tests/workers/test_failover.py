@@ -5,13 +5,15 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from providers.memory import Memory
 from relay.core.clock import now
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.reply import Reply
+from relay.core.status import State
 from relay.routing import Tolerance
-from relay.store import circuits, deliveries, messages, recovery
+from relay.store import circuits, deliveries, messages, recovery, tables
 from tests.workers.scene import Scene, playing, setup_of
 
 pytestmark = pytest.mark.anyio
@@ -350,6 +352,56 @@ async def test_suspects_are_tried_one_at_a_time(database_url: str) -> None:
         scene.provider.gate.set()
         await scene.until(lambda: scene.settled(ids))
         assert Counter(scene.taken("out")) == {f"{n}@x.example": 1 for n in range(6)}
+
+
+async def test_a_suspect_whose_try_came_to_an_end_is_none_any_more(database_url: str) -> None:
+    async with playing(database_url) as scene:
+        scene.provider.answer("0@x.example", "retry", "accepted")
+        stored = await scene.store("0@x.example")
+        await scene.database.write(deliveries.claim, [stored.id], now=now(), lease=-1)
+        await scene.database.write(recovery.recover, now=now(), poison_after=3)
+        scene.wake()
+
+        async def cleared() -> bool:
+            (row,) = await scene.database.read(messages.recipients, stored.id)
+            return row["attempts"] == 2 and row["crashes"] == 0
+
+        await scene.until(cleared)
+
+        async def sent() -> bool:
+            scene.wake()
+            return await scene.settled([stored.id])
+
+        await scene.until(sent)
+
+
+async def test_what_takes_everything_down_with_it_is_found_and_parked(database_url: str) -> None:
+    """Everything ends at once, again and again, while one mail is in hand; others come and go."""
+    async with playing(database_url) as scene:
+        scene.stop.set()
+        ids = [(await scene.store(f"{n}@x.example")).id for n in range(4)]
+        write = scene.database.write
+        for _ in range(3):
+            await write(deliveries.claim, ids, now=now(), lease=30)
+            assert await write(recovery.reclaim, now=now(), poison_after=3) == 4
+        assert await write(deliveries.claim, ids, now=now(), lease=30) == []
+        deadly, *others = ids
+        for _ in range(2):
+            while (await write(deliveries.claim_suspect, now=now(), lease=30))[0].id != deadly:
+                pass
+            for one in others:
+                # Their own tries have ended meanwhile.
+                await write(ended, one)
+            assert await write(recovery.reclaim, now=now(), poison_after=3) == 1
+        assert await scene.kinds(deadly) == ["parked"]
+        assert await scene.states(deadly) == [("parked", "ACCEPTED", 5)]
+
+
+def ended(connection: sa.Connection, message_id: int) -> None:
+    recipient = tables.recipient
+    connection.execute(
+        recipient.update().where(recipient.c.message_id == message_id).values(state=State.DONE, due_at=None)
+    )
 
 
 async def test_a_suspect_in_hand_takes_all_the_blame(database_url: str) -> None:
