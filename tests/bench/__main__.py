@@ -39,6 +39,16 @@ LOADS: dict[str, dict[str, Any]] = {
     "rest": {**_KEPT, "rest": True},
     "half": {**_KEPT, "rate": None},
 }
+#: what the report says of each
+SAID = {
+    "kept": "4 KiB mails over 20 connections that stay open, a reply at a time",
+    "pipelined": "The same, with MAIL, RCPT and DATA in one write",
+    "new": "4 KiB mails, a connection for each",
+    "large": "50 KiB mails over 20 connections that stay open",
+    "huge": "1 MiB mails over 20 connections that stay open",
+    "rest": "4 KiB of JSON for each mail over 20 connections that stay open",
+    "half": "As kept, at half the rate that Pillarbox took there",
+}
 Results = dict[str, dict[str, list[dict[str, float]]]]
 
 
@@ -96,26 +106,48 @@ def measure(options: argparse.Namespace, names: list[str]) -> Results:
     return results
 
 
-def written(options: argparse.Namespace, results: Results, left_out: dict[str, str]) -> str:
-    """The report as Markdown."""
-    machine = _machine()
+def written(whole: dict[str, Any]) -> str:
+    """The report as Markdown, of what `bench.json` has."""
+    machine, results = whole["machine"], whole["results"]
     lines = [
+        "# Benchmark",
+        "",
         (
-            f"{machine['cores']} cores ({machine['cpu']}), {machine['system']}, Python {machine['python']};"
-            f" {options.rounds} alternating rounds of {options.mails} mails; medians, [least-most]."
+            "Written by `python -m tests.bench`; [how to read it](../performance.md), and `bench.json` beside this page"
+            " has every round."
+        ),
+        "",
+        (
+            f"{machine['cores']} cores ({machine['cpu']}) shared with load generator and sink, {machine['system']},"
+            f" Python {machine['python']}, {machine['at'][:10]}; {whole['rounds']} alternating rounds of"
+            f" {whole['mails']:,} mails. Medians, [least to most]."
         ),
     ]
     for load, found in results.items():
-        lines += ["", f"## {load}", "", report.table(found)]
-    lines += ["", "Before the 250:", ""]
+        lines += ["", f"## {load}", "", f"{SAID[load]}.", "", report.table(found)]
+        if ratios := report.ratios(found, "pillarbox"):
+            lines += ["", ratios]
+        lines += ["", f"![Mails per second: {load}](bench-{load}.svg)"]
     names = sorted({name for found in results.values() for name in found})
+    lines += ["", "## What is on disk before the 250", ""]
     lines += [f"* {name}: {PEERS[name].durability}." for name in names]
-    if left_out:
-        lines += [
-            "",
-            "Left out here: " + "; ".join(f"{name} ({why})" for name, why in left_out.items()) + ".",
-        ]
+    if whole["apart"]:
+        lines += ["", f"Measured apart, one after the other: {', '.join(whole['apart'])}."]
+    if whole["left_out"]:
+        left_out = "; ".join(f"{name} ({why})" for name, why in whole["left_out"].items())
+        lines += ["", f"Left out here: {left_out}."]
     return "\n".join(lines) + "\n"
+
+
+def _with_earlier(whole: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What an earlier run has found, with what this one adds."""
+    earlier: dict[str, Any] = json.loads(path.read_text())
+    for load, found in whole["results"].items():
+        earlier["results"].setdefault(load, {}).update(found)
+        earlier["apart"] += [name for name in found if name not in earlier["apart"]]
+    there = {name for found in earlier["results"].values() for name in found}
+    earlier["left_out"] = {name: why for name, why in earlier["left_out"].items() if name not in there}
+    return earlier
 
 
 def main() -> None:
@@ -124,17 +156,29 @@ def main() -> None:
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=["kept"])
     parser.add_argument("--only", nargs="+", choices=PEERS, help="these relays only")
     parser.add_argument("--haraka", type=Path, help="a directory in which npm has installed Haraka")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="add relays that cannot be installed beside others to what RESULTS has",
+    )
     parser.add_argument("--into", type=Path, default=Path("bench-results"))
     options = parser.parse_args()
     wanted = {name: PEERS[name].missing(options) for name in options.only or PEERS}
-    names = [name for name, missing in wanted.items() if not missing]
-    results = measure(options, names)
+    whole = {
+        "machine": _machine(),
+        "mails": options.mails,
+        "rounds": options.rounds,
+        "apart": [],
+        "left_out": {name: why for name, why in wanted.items() if why},
+        "results": measure(options, [name for name, missing in wanted.items() if not missing]),
+    }
     options.into.mkdir(parents=True, exist_ok=True)
-    whole = {"machine": _machine(), "mails": options.mails, "rounds": options.rounds, "results": results}
+    if options.add:
+        whole = _with_earlier(whole, options.into / "bench.json")
     (options.into / "bench.json").write_text(json.dumps(whole, indent=2) + "\n")
-    text = written(options, results, {name: why for name, why in wanted.items() if why})
+    text = written(whole)
     (options.into / "bench.md").write_text(text)
-    for load, found in results.items():
+    for load, found in whole["results"].items():
         if found:
             (options.into / f"bench-{load}.svg").write_text(report.plot(found, f"Mails per second: {load}"))
     print(text)

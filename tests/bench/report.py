@@ -43,6 +43,19 @@ def table(results: Mapping[str, Rounds]) -> str:
     return "\n".join(lines)
 
 
+def ratios(results: Mapping[str, Rounds], ours: str) -> str:
+    """How many times as much is relayed as by each of the others; nothing where there are none."""
+    if ours not in results:
+        return ""
+    rate = median(results[ours], "delivered_per_second")
+    said = [
+        f"{rate / median(found, 'delivered_per_second'):.1f} times {name}"
+        for name, found in results.items()
+        if not name.startswith(ours)
+    ]
+    return f"Relayed by {ours}: {', '.join(said)}." if said else ""
+
+
 def _by_rate(results: Mapping[str, Rounds]) -> list[str]:
     return sorted(results, key=lambda name: -median(results[name], "delivered_per_second"))
 
