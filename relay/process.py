@@ -105,6 +105,8 @@ def run(
     logs.configure(settings.log, role=name)
     call_thread(f"pb-{name}")
     gc.set_threshold(_COLLECT)
+    # What is here now stays: it need not be looked at again, nor copied from the parent's memory for that.
+    gc.freeze()
     sys.setswitchinterval(_TURN)
     counts.reset()
     try:
