@@ -74,13 +74,13 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def measure(options: argparse.Namespace, names: list[str]) -> Results:
+def measure(options: argparse.Namespace, names: list[str], earlier: Results) -> Results:
     """Every load, round by round; relays take turns within a round."""
     results: Results = {}
     for load in options.loads:
         settings = dict(LOADS[load])
         if settings["rate"] is None:
-            taken = results.get("kept", {}).get("pillarbox")
+            taken = {**earlier, **results}.get("kept", {}).get("pillarbox")
             settings["rate"] = (
                 statistics.median(one["accepted_per_second"] for one in taken) / 2 if taken else 500
             )
@@ -113,7 +113,7 @@ def written(whole: dict[str, Any]) -> str:
         "# Benchmark",
         "",
         (
-            "Written by `python -m tests.bench`; [how to read it](../performance.md), and `bench.json` beside this page"
+            "Written by `python -m tests.bench`; [how to read it](../performance.md); `bench.json` beside this page"
             " has every round."
         ),
         "",
@@ -139,12 +139,12 @@ def written(whole: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_earlier(whole: dict[str, Any], path: Path) -> dict[str, Any]:
+def _with_earlier(whole: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """What an earlier run has found, with what this one adds."""
-    earlier: dict[str, Any] = json.loads(path.read_text())
     for load, found in whole["results"].items():
+        if load in earlier["results"]:
+            earlier["apart"] += [name for name in found if name not in earlier["apart"]]
         earlier["results"].setdefault(load, {}).update(found)
-        earlier["apart"] += [name for name in found if name not in earlier["apart"]]
     there = {name for found in earlier["results"].values() for name in found}
     earlier["left_out"] = {name: why for name, why in earlier["left_out"].items() if name not in there}
     return earlier
@@ -163,6 +163,8 @@ def main() -> None:
     )
     parser.add_argument("--into", type=Path, default=Path("bench-results"))
     options = parser.parse_args()
+    options.into.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads((options.into / "bench.json").read_text()) if options.add else None
     wanted = {name: PEERS[name].missing(options) for name in options.only or PEERS}
     whole = {
         "machine": _machine(),
@@ -170,11 +172,14 @@ def main() -> None:
         "rounds": options.rounds,
         "apart": [],
         "left_out": {name: why for name, why in wanted.items() if why},
-        "results": measure(options, [name for name, missing in wanted.items() if not missing]),
+        "results": measure(
+            options,
+            [name for name, missing in wanted.items() if not missing],
+            earlier["results"] if earlier else {},
+        ),
     }
-    options.into.mkdir(parents=True, exist_ok=True)
-    if options.add:
-        whole = _with_earlier(whole, options.into / "bench.json")
+    if earlier:
+        whole = _with_earlier(whole, earlier)
     (options.into / "bench.json").write_text(json.dumps(whole, indent=2) + "\n")
     text = written(whole)
     (options.into / "bench.md").write_text(text)

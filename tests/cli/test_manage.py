@@ -193,7 +193,7 @@ def test_what_a_command_changes_is_in_the_audit_log(installation: Installation, 
         "by phone",
     )
     ok(installation, "webhooks", "create", "https://hooks.example.net/in?token=hush", "--description", "ours")
-    ok(installation, "retention", "set", "body=30", "--stream", "news")
+    ok(installation, "retention", "set", "body=30", "--stream", "bulk")
     file = tmp_path / "list.csv"
     file.write_text("address\n" + "".join(f"u{number}@example.net\n" for number in range(1200)))
     ok(installation, "suppressions", "import", str(file))
@@ -204,7 +204,7 @@ def test_what_a_command_changes_is_in_the_audit_log(installation: Installation, 
     assert added["address"] == socket.gethostname()[:64]
     assert (hook["action"], hook["subject"]) == ("pillarbox webhooks create", "********")
     assert hook["detail"] == {"description": "ours"}
-    assert (kept["subject"], kept["detail"]) == ("body=30", {"stream": "news"})
+    assert (kept["subject"], kept["detail"]) == ("body=30", {"stream": "bulk"})
     assert imported["subject"] == str(file)
 
 

@@ -1,7 +1,9 @@
-"""Plays every fault on real installations and writes what came of it to docs/faults.md.
+"""Plays every fault on real installations and prints what came of it.
 
 python -m tests.faults                                     everything, once
-python -m tests.faults --rows F6 F8 --runs 5 --database postgres --no-page
+python -m tests.faults --rows F6 F8 --runs 5 --database postgres --out figures.jsonl
+
+What `--out` keeps, `python -m tests.faults.page` writes into docs/faults.md.
 """
 
 import argparse

@@ -71,6 +71,10 @@ def test_every_command_and_program_runs(tmp_path: Path) -> None:
             if words[0] == "curl":
                 said["curl"] = run(["sh", "-ec", here(line)])
                 continue
+            if words[0] == "head":
+                run(["sh", "-ec", line.replace("/run/secrets/pillarbox", str(tmp_path / "secret"))])
+                assert (tmp_path / "secret").stat().st_size >= 44
+                continue
             assert words[0] == "pillarbox", line
             # In this process: thirteen interpreters would take longer than all they do.
             with contextlib.chdir(tmp_path):

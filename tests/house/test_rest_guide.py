@@ -39,6 +39,9 @@ def test_the_guide_runs_as_printed(tmp_path: Path) -> None:
                 ids["KEY_ID"] = json.loads(done.stdout)["id"]
             elif "/batch" in command:
                 assert [one["http_status"] for one in json.loads(done.stdout)["results"]] == [201, 201]
-            elif "recipient=ada" in command:
+            elif "/v1/messages?recipient=ada" in command:
                 assert len(json.loads(done.stdout)["data"]) == 3
-    assert ran == 15
+            elif "/v1/events?recipient=ada" in command:
+                events = json.loads(done.stdout)["data"]
+                assert len({one["message_id"] for one in events if one["kind"] == "accepted"}) == 3
+    assert ran == 17
