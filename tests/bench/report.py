@@ -16,7 +16,7 @@ COLUMNS = {
     "doubled": ("doubled", 0),
 }
 _BARS = {"accepted_per_second": "#9db4c8", "delivered_per_second": "#2f5d86"}
-_WIDTH, _LABEL, _ROW = 640, 110, 44
+_WIDTH, _LABEL, _ROW = 680, 150, 44
 
 Rounds = Sequence[Mapping[str, float]]
 

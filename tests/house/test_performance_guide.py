@@ -14,6 +14,8 @@ GUIDE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 _SHORT = {
     "tests.bench": ["--rounds", "1", "--mails", "60", "--connections", "4", "--only", "pillarbox"],
     "tests.bench.throughput": ["--rounds", "1", "--mails", "60", "--connections", "4"],
+    "tests.bench.budget": ["--mails", "60", "--connections", "4"],
+    "tests.bench.idle": ["--seconds", "1"],
     "tests.bench.scale": ["--mails", "500", "--customers", "2"],
 }
 
@@ -41,4 +43,6 @@ def test_every_command_runs_and_reports(tmp_path: Path) -> None:
     assert rounds[0]["delivered_per_second"] > 0
     assert "| pillarbox | " in (results / "bench.md").read_text()
     assert "<svg " in (results / "bench-kept.svg").read_text()
+    assert "| pb-smtp | its own | " in said["tests.bench.budget"]
+    assert "% of a core" in said["tests.bench.idle"]
     assert "| 500 | " in said["tests.bench.scale"]
