@@ -237,9 +237,7 @@ class ProviderContract:
 
         first, second = self._use(self.make(), twice)
         assert [first[0].kind, second[0].kind] == [OutcomeKind.ACCEPTED] * 2
-        assert second[0].ref in {first[0].ref, None}, (
-            "some say again which mail it was, others only that it has gone"
-        )
+        assert second[0].ref in {first[0].ref, None}, "the repeat has become another mail"
         assert len(self.arrivals()) == 1
 
     def test_every_recipient_of_every_mail_is_answered_in_order(self) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from tests.bench import throughput
 from tests.bench.measure import CountingSink, generate, load_options, tree
-from tests.installation import Installation
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: seconds between looks; what a thread uses after the last look before its end is missed
@@ -69,16 +68,7 @@ class Watch(threading.Thread):
 def measure(options: argparse.Namespace) -> tuple[Counter[tuple[str, str]], float]:
     """Seconds of CPU by process and thread, and those that passed."""
     with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-budget-") as directory:
-        configuration = throughput.CONFIGURATION.format(
-            port=sink.port,
-            connections=options.out,
-            level=options.log,
-            doors=options.doors,
-            workers=options.workers,
-        )
-        with Installation(
-            Path(directory), configuration, database=options.database, queue=options.queue
-        ) as installation:
+        with throughput.installed(options, Path(directory), sink.port) as installation:
             installation.up()
             # All of them descend from here: the relay, the sink and the generator.
             watch = Watch([os.getpid()])

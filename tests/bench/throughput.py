@@ -41,19 +41,22 @@ processes = {workers}
 COLUMNS = ("accepted_per_second", "delivered_per_second", "p50_ms", "p99_ms", "cpu_per_1000", "memory_mib")
 
 
+def installed(options: argparse.Namespace, directory: Path, port: int) -> Installation:
+    """Pillarbox as the options have it, whose provider is the sink at the port; not started yet."""
+    configuration = CONFIGURATION.format(
+        port=port,
+        connections=options.out,
+        level=options.log,
+        doors=options.doors,
+        workers=options.workers,
+    )
+    return Installation(directory, configuration, database=options.database, queue=options.queue)
+
+
 def one_round(options: argparse.Namespace, beside: int | None = None) -> dict[str, float]:
     """One load from start to end. `beside` is the process of a database server, whose CPU and memory count too."""
     with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-bench-") as directory:
-        configuration = CONFIGURATION.format(
-            port=sink.port,
-            connections=options.out,
-            level=options.log,
-            doors=options.doors,
-            workers=options.workers,
-        )
-        with Installation(
-            Path(directory), configuration, database=options.database, queue=options.queue
-        ) as installation:
+        with installed(options, Path(directory), sink.port) as installation:
             roots = [installation.up().popen.pid, *([beside] if beside else [])]
             before = sum(map(cpu_seconds, roots))
             started = time.perf_counter()
