@@ -22,18 +22,17 @@ def began(days_ago: int) -> str:
     return f"{datetime.now(UTC).date() - timedelta(days=days_ago)}"
 
 
-def at_noon_or_so() -> None:
-    """A day that ends within the test would have two allowances."""
-    left = datetime.now(UTC).replace(hour=23, minute=59, second=0) - datetime.now(UTC)
-    if left < timedelta(0):
-        pytest.skip("the day is about to end")
+async def not_at_midnight() -> None:
+    """A day that ends within the test would have two allowances: wait for the next one."""
+    while (moment := datetime.now(UTC)).hour == 23 and moment.minute == 59:
+        await asyncio.sleep(0.5)
 
 
 @pytest.mark.parametrize(("days_ago", "expected"), [(-1, 0), (0, 5), (1, 12), (2, 20)])
 async def test_a_warm_up_gives_each_day_its_share_and_spills_the_rest(
     database_url: str, days_ago: int, expected: int
 ) -> None:
-    at_noon_or_so()
+    await not_at_midnight()
     limits = {"fresh": {"warmup": {"start": began(days_ago), "daily": [5, 12]}}}
     async with playing(database_url, use="failover(fresh, old)", routing={"limits": limits}) as scene:
         ids = await scene.deliver(20)
@@ -44,7 +43,7 @@ async def test_a_warm_up_gives_each_day_its_share_and_spills_the_rest(
 
 
 async def test_workers_share_a_warm_up(database_url: str) -> None:
-    at_noon_or_so()
+    await not_at_midnight()
     limits = {"fresh": {"warmup": {"start": began(0), "daily": [10]}}}
     async with playing(
         database_url, use="failover(fresh, old)", workers=3, routing={"limits": limits}
@@ -56,7 +55,7 @@ async def test_workers_share_a_warm_up(database_url: str) -> None:
 
 
 async def test_alone_a_warm_up_has_the_rest_wait_for_the_next_day(database_url: str) -> None:
-    at_noon_or_so()
+    await not_at_midnight()
     limits = {"fresh": {"warmup": {"start": began(0), "daily": [3]}}}
     async with playing(database_url, use="fresh", routing={"limits": limits}) as scene:
         await scene.deliver(8)
