@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from providers.memory import Memory
 from relay.core import routes
+from relay.core.clock import now
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.provider import Provider
 from relay.core.status import Door
@@ -15,7 +18,7 @@ from relay.delivery.engine import Engine
 from relay.delivery.ways import Setup
 from relay.routing import Router, Rule, Tolerance
 from relay.sections import DeliverySettings, ProviderLimits, RuleSettings
-from relay.store import accounts, messages
+from relay.store import accounts, deliveries, messages, recovery
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored
 
@@ -30,14 +33,34 @@ class Scene:
     providers: dict[str, Memory]
     engines: list[Engine]
 
-    async def store(
+    async def store(self, *addresses: str, **fields: Any) -> Stored:
+        (stored,) = await self.database.write(messages.insert, [self._mail(addresses, **fields)])
+        return stored
+
+    async def abandoned(self, *addresses: str) -> list[int]:
+        """Mails, one to each address, that a worker took and vanished with; returns their ids.
+
+        All in one transaction, so that no engine has any of them in hand before.
+        """
+
+        def take(connection: sa.Connection) -> list[int]:
+            stored = messages.insert(connection, [self._mail([one]) for one in addresses])
+            ids = [one.id for one in stored]
+            deliveries.claim(connection, ids, now=now(), lease=-1)
+            recovery.recover(connection, now=now(), poison_after=3)
+            return ids
+
+        return await self.database.write(take)
+
+    def _mail(
         self,
-        *addresses: str,
+        addresses: Sequence[str],
+        *,
         body: bytes = b"body\r\n",
         head: bytes = b"Subject: x\r\n\r\n",
         **fields: Any,
-    ) -> Stored:
-        mail = Submission(
+    ) -> Submission:
+        return Submission(
             account_id=self.account,
             key_id=None,
             door=Door.SMTP,
@@ -48,8 +71,6 @@ class Scene:
             from_="from@example.org",
             **fields,
         )
-        (stored,) = await self.database.write(messages.insert, [mail])
-        return stored
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait for `condition`, a function or coroutine function, to be true."""
