@@ -103,7 +103,8 @@ def add(
     if asks is not None:
         refusals = (*refusals, 413, 415)
     routes.add_api_route(
-        path,
+        # A local part may hold a slash (RFC 5322 3.2.3), which reaches us as one, however it was written.
+        path.replace("{address}", "{address:path}"),
         endpoint,
         methods=[method],
         name=operation(method, path),

@@ -1,6 +1,7 @@
 """/v1/suppressions through HTTP, on both databases; what it means at the doors is tested there."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -31,6 +32,15 @@ def test_an_address_is_added_asked_for_listed_and_removed(ask, door, manager):
     assert ask(manager, "DELETE", f"{LIST}/Gone@example.net") == (204, None)
     assert ask(manager, "DELETE", f"{LIST}/gone@example.net")[0] == 404
     assert ask(door.key, "GET", f"{LIST}/gone@example.net")[0] == 404
+
+
+@pytest.mark.parametrize("address", ["a/b@example.net", "a//b?c#d%e@example.net", "/@example.net"])
+def test_an_address_may_hold_what_means_something_in_a_path(ask, manager, address):
+    made = ask(manager, "POST", LIST, {"address": address})[1]
+    one = f"{LIST}/{quote(address, safe='')}"
+    assert ask(manager, "GET", one) == (200, made)
+    assert ask(manager, "DELETE", one) == (204, None)
+    assert ask(manager, "GET", one)[0] == 404
 
 
 def test_adding_again_changes_the_entry(ask, manager):
