@@ -48,7 +48,7 @@ class Search:
     def scans(self) -> bool:
         """Whether something is asked for that no index knows."""
         return (
-            (self.status is not None and self.status not in messages.FAILED_STATUSES)
+            (self.status is not None and not messages.has_index(self.status))
             or self.provider is not None
             or self.door is not None
             or self.subject is not None
@@ -58,7 +58,7 @@ class Search:
     def by_account(self) -> bool:
         """Whether an index knows what is asked for, account by account."""
         return (
-            self.status in messages.FAILED_STATUSES
+            (self.status is not None and messages.has_index(self.status))
             or self.tag is not None
             or self.from_ is not None
             or self.error_code is not None

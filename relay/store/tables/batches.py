@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 from relay.store.tables.base import own_id, ref
 from relay.store.types import BigInt, Instant, Json
 
-#: those with which a worker or the clock has something to do; see `Message.FAILED` of the mail for the repetition
+#: those with which a worker or the clock has something to do; see `NOT_SENT` of the mail for the repetition
 WORKING = "state IN ('reading', 'sending')"
 UPLOADING = "state = 'uploading'"
 #: those that the clock starts

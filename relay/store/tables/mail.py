@@ -9,8 +9,9 @@ from sqlmodel import Field, SQLModel
 from relay.store.tables.base import own_id, ref
 from relay.store.types import BigInt, Instant, Json
 
-#: the few messages an operator looks for. SQLite uses an index of a part only where a query repeats its words.
-FAILED = "status IN ('UNSENT', 'BOUNCED', 'COMPLAINT')"
+#: messages that may be few among millions, whichever status they have; most rest in the one that is left out. SQLite
+#: uses an index of a part only where a query repeats its words.
+NOT_SENT = "status <> 'SENT'"
 #: the recipients that wait for a person; the same holds
 STOPPED = "state IN ('held', 'parked')"
 
@@ -35,12 +36,12 @@ class Message(SQLModel, table=True):
         ),
         sa.Index("ix_message_account_id_from_address", "account_id", "from_address", "id"),
         sa.Index(
-            "ix_message_failed",
+            "ix_message_status",
             "account_id",
             "status",
             "id",
-            sqlite_where=sa.text(FAILED),
-            postgresql_where=sa.text(FAILED),
+            sqlite_where=sa.text(NOT_SENT),
+            postgresql_where=sa.text(NOT_SENT),
         ),
         sa.Index(
             "ix_message_account_id_error_code",
