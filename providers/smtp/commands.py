@@ -3,6 +3,7 @@
 import re
 
 from providers.smtp.line import Offers
+from relay.core import mime
 from relay.core.provider import Outcome, OutcomeKind, Outgoing, OutgoingRecipient
 from relay.core.reply import Reply
 
@@ -31,10 +32,7 @@ def impossible(mail: Outgoing, offers: Offers) -> Outcome | None:
     if not mail.sender.isprintable():
         return _BAD_SENDER
     # A lax server may take LF . LF for the end of data, and what follows for commands (CVE-2023-51764).
-    ends = mail.raw.count(b"\r\n")
-    if mail.raw.count(b"\n") != ends or mail.raw.count(b"\r") != ends:
-        return _STRAY
-    return None
+    return _STRAY if mime.has_bare_ends(mail.raw) else None
 
 
 def unspeakable(recipient: OutgoingRecipient, offers: Offers) -> Outcome | None:
@@ -80,7 +78,7 @@ def rcpt_to(recipient: OutgoingRecipient, offers: Offers) -> bytes:
 
 def stuffed(raw: bytes) -> bytes:
     """The mail as it goes after DATA, with its end (RFC 5321 4.5.2): untouched but for doubled leading dots."""
-    body = raw.replace(b"\r\n.", b"\r\n..")
+    body = raw.replace(b"\r\n.", b"\r\n..") if mime.has_dotted_line(raw) else raw
     if body.startswith(b"."):
         body = b"." + body
     return body + (b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n")

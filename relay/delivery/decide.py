@@ -50,7 +50,7 @@ def decide(
     return _RULES[outcome.kind](case)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Case:
     claim: Claim
     outcome: Outcome

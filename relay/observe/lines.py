@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 #: seconds for which lines are gathered
 _PAUSE = 0.05
 
@@ -37,9 +38,9 @@ class Lines:
         """A line of level info."""
         fields["event"] = event
         fields["level"] = "info"
-        fields["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        fields["timestamp"] = datetime.now(UTC)
         fields["role"] = self._role
-        self._waiting.append(orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        self._waiting.append(orjson.dumps(fields, default=str, option=_OPTIONS))
         if self._thread is None:
             self._start()
         if not self._some.is_set():

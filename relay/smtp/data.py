@@ -267,9 +267,8 @@ def clean(block: bytes, *, stuffed: bool = True) -> bytes:
     After CRLF a leading dot goes, as RFC 5321 4.5.2 has it. After a bare LF only one of two dots does: clients that
     stuff there (smtplib) never send one alone, and those that do not mean the dot.
     """
-    ends = block.count(b"\r\n")
-    if block.count(b"\n") == ends == block.count(b"\r"):
-        return block.replace(b"\r\n.", b"\r\n") if stuffed else block
+    if not mime.has_bare_ends(block):
+        return block.replace(b"\r\n.", b"\r\n") if stuffed and mime.has_dotted_line(block) else block
     if stuffed:
         block = _STUFFED_AFTER_LF.sub(b"\n.", block.replace(b"\r\n.", b"\r\n"))
     return _CR_RUN.sub(b"\n", block).replace(b"\r", b" ").replace(b"\n", b"\r\n")
