@@ -78,6 +78,8 @@ _SAID: dict[str, dict[str, Any]] = {
     "ses": {"EmailTags": [{"Name": "pillarbox", "Value": "17-21"}]},
     "sparkpost": {"recipients": [{"metadata": {"pillarbox": "17.21"}}]},
 }
+#: a port that nobody listens on; one that was free a moment ago may be somebody's by now
+NOBODY = 1
 #: what vendors that sign nothing call with
 LOGIN = {"webhook_user": "vendor", "webhook_password": "s3cret:with colon"}
 _URL = "http://{}127.0.0.1:9/v1/webhooks/primary/secret"
@@ -153,10 +155,7 @@ class FakedContract(ProviderContract):
         return lambda: self.kind("primary", self.given(**more))
 
     def unreachable(self) -> ApiProvider:
-        with socket.socket() as gone:
-            gone.bind(("127.0.0.1", 0))
-            port = gone.getsockname()[1]
-        return self.kind("primary", self.given(base_url=f"http://127.0.0.1:{port}"))
+        return self.kind("primary", self.given(base_url=f"http://127.0.0.1:{NOBODY}"))
 
     def losing_the_line(self) -> ApiProvider:
         self.good = "timeout-after-accept@example.org"
