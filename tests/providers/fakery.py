@@ -111,6 +111,8 @@ class FakedContract(ProviderContract):
     options: ClassVar[dict[str, Any]] = {}
     key_option: ClassVar[str] = "api_key"
     throttled: str | None = "throttled@example.org"
+    #: seconds that a provider waits for an answer that never comes
+    patience: ClassVar[float] = 0.3
     server: FakeServer
 
     @property
@@ -159,7 +161,7 @@ class FakedContract(ProviderContract):
 
     def losing_the_line(self) -> ApiProvider:
         self.good = "timeout-after-accept@example.org"
-        return self.kind("primary", self.given(timeout=0.3))
+        return self.kind("primary", self.given(timeout=self.patience))
 
     def wrong_credentials(self) -> ApiProvider:
         self.fake.key = "another"
