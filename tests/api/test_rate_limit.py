@@ -161,7 +161,7 @@ def test_counting_together_comes_back_with_the_server(monkeypatch: pytest.Monkey
         limiter = RateLimiter(f"unix://{server.socket}", per_second=2, namespace="test")
         assert (await limiter.hit(ALICE)).remaining == 1
         other = RateLimiter(f"unix://{server.socket}", per_second=2, namespace="test")
-        await asyncio.to_thread(server.start, 30)
+        await asyncio.to_thread(server.start, 120)
         quick = replace(ALICE, daily_quota=1)
         assert (await limiter.hit(quick)).allowed
         verdict = await other.hit(replace(quick, rate_limit=1000))
