@@ -87,6 +87,7 @@ class Session(asyncio.Protocol):
         self.secure = sink.tls == "implicit"
         self.user: str | None = None
         self.deaf = False
+        self.leaving = False
         self.upgrading: asyncio.Task[asyncio.Transport | None] | None = None
         self.in_body = False
         self.body = bytearray()
@@ -193,6 +194,8 @@ class Session(asyncio.Protocol):
         if commands and not self.sink.count_only:
             self.sink.heard(commands)
         self.flush()
+        if self.leaving:
+            self.close()
 
     def command(self, text: str) -> None:
         verb, _, rest = text.partition(" ")
@@ -223,8 +226,8 @@ class Session(asyncio.Protocol):
 
     def on_quit(self, _: str) -> None:
         self.say("221 2.0.0 bye")
-        self.flush()
-        self.close()
+        # Only once the command is noted: who waits for the line's end looks at what came by it.
+        self.deaf = self.leaving = True
 
     def on_starttls(self, _: str) -> None:
         if self.sink.tls != "starttls" or self.secure:

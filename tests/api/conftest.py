@@ -49,7 +49,7 @@ class Life:
 
     async def _tell(self, what: str) -> None:
         await self._told.put({"type": f"lifespan.{what}"})
-        answer = await asyncio.wait_for(self._answers.get(), 30)
+        answer = await asyncio.wait_for(self._answers.get(), 60)
         assert answer == {"type": f"lifespan.{what}.complete"}
 
 

@@ -42,7 +42,7 @@ def check(
                 f"http://127.0.0.1:{installation.api_port}/openapi.json",
                 "-H", f"Authorization: Bearer {key}", "--checks", "all", "--include-path-regex", only,
                 "--phases", phases, "--max-examples", str(examples),
-                "--workers", "1", "--no-color", "--generation-database", "none", *seeded,
+                "--workers", "1", "--no-color", "--generation-database", "none", "--request-timeout", "60", *seeded,
             ],
             env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.described_hooks", "PYTHONPATH": str(ROOT)},
             cwd=directory,

@@ -36,12 +36,12 @@ class Served:
         listener = listen(self.door.settings.api)
         self.port = listener.getsockname()[1]
         serving = asyncio.create_task(serve_on(listener, replace(self.door.context, ready=ready)))
-        await asyncio.wait_for(listening.wait(), 10)
+        await asyncio.wait_for(listening.wait(), 60)
         try:
             return await talk(self)
         finally:
             self.door.stop.set()
-            await asyncio.wait_for(serving, 30)
+            await asyncio.wait_for(serving, 60)
 
     async def exchange(self, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
         """Write the pieces and read one answer."""

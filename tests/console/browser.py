@@ -15,6 +15,8 @@ _FONTS = {
     "sans-serif": "DejaVu Sans", "sans": "DejaVu Sans", "system-ui": "DejaVu Sans", "serif": "DejaVu Serif",
     "monospace": "DejaVu Sans Mono",
 }  # fmt: skip
+#: milliseconds that a busy machine may take for a page
+PATIENCE = 60_000
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-color-profile=srgb",
@@ -91,4 +93,6 @@ def sign_in(page: Page, console: str, key: str) -> None:
 
 
 def context(opened: Browser, **options: Any) -> BrowserContext:
-    return opened.new_context(viewport={"width": 1280, "height": 800}, **options)
+    own = opened.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    own.set_default_timeout(PATIENCE)
+    return own

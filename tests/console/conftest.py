@@ -47,7 +47,6 @@ def signed_in(stage: Stage, chrome: Browser) -> dict:
 def page(stage: Stage, chrome: Browser, signed_in: dict) -> Iterator[Page]:
     """A page of somebody who is signed in; complaints and requests to elsewhere fail the test."""
     own = context(chrome, storage_state=signed_in)
-    own.set_default_timeout(15_000)
     watch = Watch(own, stage.console.removesuffix("/console"))
     opened = own.new_page()
     opened.goto(stage.console)

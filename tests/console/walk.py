@@ -57,7 +57,7 @@ def walk(stage: Stage, page: Page) -> dict[str, float]:
     wait_for(spare, "mail by the other provider")
     done(STEPS[3])
     page.locator("section.provider#main").get_by_role("button", name="Resume").click()
-    stage.until(stage.post("busy.bob@walk.example", "Held for a while"), state="queued")
+    stage.until(stage.post("busy.bob@walk.example", "Held for a while"), **stage.BUSY)
     page.goto(f"{stage.console}/queue?recipient_domain=walk.example")
     for action in ("Hold", "Release"):
         page.get_by_label("all that match the filter").check()

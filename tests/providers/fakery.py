@@ -78,6 +78,8 @@ _SAID: dict[str, dict[str, Any]] = {
     "ses": {"EmailTags": [{"Name": "pillarbox", "Value": "17-21"}]},
     "sparkpost": {"recipients": [{"metadata": {"pillarbox": "17.21"}}]},
 }
+#: a port that nobody listens on; one that was free a moment ago may be somebody's by now
+NOBODY = 1
 #: what vendors that sign nothing call with
 LOGIN = {"webhook_user": "vendor", "webhook_password": "s3cret:with colon"}
 _URL = "http://{}127.0.0.1:9/v1/webhooks/primary/secret"
@@ -109,6 +111,8 @@ class FakedContract(ProviderContract):
     options: ClassVar[dict[str, Any]] = {}
     key_option: ClassVar[str] = "api_key"
     throttled: str | None = "throttled@example.org"
+    #: seconds that a provider waits for an answer that never comes
+    patience: ClassVar[float] = 0.3
     server: FakeServer
 
     @property
@@ -153,14 +157,11 @@ class FakedContract(ProviderContract):
         return lambda: self.kind("primary", self.given(**more))
 
     def unreachable(self) -> ApiProvider:
-        with socket.socket() as gone:
-            gone.bind(("127.0.0.1", 0))
-            port = gone.getsockname()[1]
-        return self.kind("primary", self.given(base_url=f"http://127.0.0.1:{port}"))
+        return self.kind("primary", self.given(base_url=f"http://127.0.0.1:{NOBODY}"))
 
     def losing_the_line(self) -> ApiProvider:
         self.good = "timeout-after-accept@example.org"
-        return self.kind("primary", self.given(timeout=0.3))
+        return self.kind("primary", self.given(timeout=self.patience))
 
     def wrong_credentials(self) -> ApiProvider:
         self.fake.key = "another"

@@ -105,6 +105,8 @@ class TestAzure(FakedContract):
 
 class _WithTokens(FakedContract):
     key_option = "client_secret"
+    #: the token is an answer that has to come in time
+    patience = 3
 
     def given(self, **more: Any) -> dict[str, Any]:
         return super().given(**{"token_url": self.token_url(), "client_id": "client", **more})

@@ -35,7 +35,6 @@ def mx(names: Names, port: int, **more: Any) -> Mx:
         "port": port,
         "resolver": names.address,
         "allow_private": True,
-        "dns_timeout": 0.5,
     }
     return Mx("direct", {**options, **more})
 
@@ -139,8 +138,9 @@ def test_without_mx_the_address_is_the_server() -> None:
     ids=["nowhere", "null-mx", "no-address", "servfail", "silence", "nameless-server", "ourselves"],
 )
 def test_what_dns_says_is_the_outcome(known: Mapping[str, list[str]], kind: str, reply: str) -> None:
+    patience = {"dns_timeout": 0.5} if "SILENT" in known else {}
     with Names({"example.org": known} if known else {}) as names:
-        (outcome,) = send(mx(names, 1), outgoing("jane@example.org"))
+        (outcome,) = send(mx(names, 1, **patience), outgoing("jane@example.org"))
         assert (outcome.kind.value, str(outcome.reply)) == (kind, reply)
 
 

@@ -8,6 +8,7 @@ import pytest
 from providers.mx import Mx
 from relay.testing import Arrival, ProviderContract
 from tests.names import Names
+from tests.providers.fakery import NOBODY
 from tests.sink import Fault, Sink
 
 ZONE = {
@@ -44,9 +45,7 @@ class TestMx(ProviderContract):
         return lambda: Mx("direct", {**self.options(), **more})
 
     def unreachable(self) -> Mx:
-        with Sink() as gone:
-            port = gone.port
-        return self.options_with(port=port)()
+        return self.options_with(port=NOBODY)()
 
     def losing_the_line(self) -> Mx:
         self.sink.misbehave(Fault.CLOSE_AFTER_DATA)

@@ -7,6 +7,7 @@ import pytest
 
 from providers.smtp import Smtp
 from relay.testing import Arrival, ProviderContract
+from tests.providers.fakery import NOBODY
 from tests.sink import EVERYTHING, Fault, Sink
 
 
@@ -30,9 +31,7 @@ class TestPipelined(ProviderContract):
         return lambda: Smtp("office", {**self.options(), **more})
 
     def unreachable(self) -> Smtp:
-        with Sink() as gone:
-            port = gone.port
-        return Smtp("office", {"host": "127.0.0.1", "port": port, "tls": "none"})
+        return Smtp("office", {"host": "127.0.0.1", "port": NOBODY, "tls": "none"})
 
     def losing_the_line(self) -> Smtp:
         self.sink.misbehave(Fault.CLOSE_AFTER_DATA)

@@ -9,6 +9,7 @@ from relay import config
 from relay.core.clock import now
 from relay.store import circuits
 from tests.api.conftest import Door
+from tests.providers.fakery import NOBODY
 from tests.sink import Sink
 
 BASE = "/v1/providers"
@@ -17,11 +18,9 @@ SECRET = "hunter2 and more"
 
 @pytest.fixture
 def file(door: Door, tmp_path: Path) -> Path:
-    """The door's configuration file: `main` and `spare` by SMTP, Azure for `parts`."""
+    """The door's configuration file: `main` and `spare` by SMTP, where nobody is, and Azure for `parts`."""
     path = tmp_path / "pillarbox.toml"
-    with Sink() as gone:
-        port = gone.port
-    table = f'type = "smtp"\nhost = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+    table = f'type = "smtp"\nhost = "127.0.0.1"\nport = {NOBODY}\ntls = "none"\n'
     path.write_text(
         f'data_dir = "{door.settings.data_dir}"\n[database]\nurl = "{door.settings.database_url}"\n'
         f'[providers.main]\n{table}username = "relay"\npassword = "{SECRET}"\nplaintext_auth = true\n'
@@ -99,8 +98,7 @@ def test_check_and_test_ask_the_provider_itself(door: Door, admin: str, ask: Any
     assert "no connection" in checked["message"]
     with Sink() as sink:
         text = file.read_text()
-        port = text.split("port = ")[1].split("\n")[0]
-        file.write_text(text.replace(f"port = {port}", f"port = {sink.port}"))
+        file.write_text(text.replace(f"port = {NOBODY}\n", f"port = {sink.port}\n"))
         assert ask(admin, "POST", f"{BASE}/spare/check")[1]["ok"] is True
         fields = {"recipient": "jane@example.net", "sender": "ops@acme.example"}
         status, tried = ask(admin, "POST", f"{BASE}/spare/test", fields)
