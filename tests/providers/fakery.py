@@ -33,8 +33,15 @@ class FakeServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
+        # A busy machine must not have a kept connection closed in the moment in which it is used again.
         config = uvicorn.Config(
-            self.fakes, log_config=None, ws="none", lifespan="off", http="h11", loop="asyncio"
+            self.fakes,
+            log_config=None,
+            ws="none",
+            lifespan="off",
+            http="h11",
+            loop="asyncio",
+            timeout_keep_alive=600,
         )
         self._server = _Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fakes")
