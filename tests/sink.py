@@ -99,14 +99,14 @@ class Sink:
         with self._news:
             self._fault, self._fault_times = fault, times
 
-    def wait(self, count: int, timeout: float = 10) -> list[Received]:
+    def wait(self, count: int, timeout: float = 60) -> list[Received]:
         """The mails, once there are at least `count`; fails otherwise."""
         with self._news:
             came = self._news.wait_for(lambda: self.count >= count, timeout)
             assert came, f"{self.count} of {count} mails came within {timeout} s"
             return list(self.mails)
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 10) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 60) -> None:
         """Until `condition`, looked at after every packet and connection, holds; fails otherwise."""
         with self._news:
             assert self._news.wait_for(condition, timeout), f"it did not happen within {timeout} s"
@@ -130,7 +130,7 @@ class Sink:
         ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self.serve(ready),), daemon=True)
         self._thread.start()
-        assert ready.wait(10), "the sink did not start"
+        assert ready.wait(60), "the sink did not start"
         return self
 
     def stop(self) -> None:
