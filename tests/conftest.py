@@ -88,7 +88,7 @@ def valkey_server() -> Iterator[EmbeddedValkey]:
     directory = services.short_directory("pb-vk-")
     server = EmbeddedValkey(directory)
     try:
-        server.start(30)
+        server.start(120)
     except Misconfigured as error:
         pytest.fail(str(error))
     try:

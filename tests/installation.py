@@ -1,6 +1,8 @@
 """Whole installations as real processes, for journeys and benchmarks."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,14 +18,46 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-_PATIENCE = 60.0
+_PATIENCE = 100.0
+#: how many ports are gone through before one comes again
+_PORTS = 10_000
 
 
 def free_port() -> int:
+    """A port for somebody who binds it later. Nobody else is given it meanwhile.
+
+    The system picks ports from a range of its own, for listeners and for every connection; these are from below it.
+    All tests of this user on this machine draw from one list.
+    """
+    first = max(_lowest_of_the_system() - _PORTS, 1024)
+    with (Path(tempfile.gettempdir()) / f"pillarbox-ports-{os.getuid()}").open("a+") as drawn:
+        fcntl.flock(drawn, fcntl.LOCK_EX)
+        drawn.seek(0)
+        number = int(drawn.read() or 0) + 1
+        while not _can_be_bound(first + number % _PORTS):
+            number += 1
+        drawn.truncate(0)
+        drawn.write(str(number))
+    return first + number % _PORTS
+
+
+def _can_be_bound(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
+def _lowest_of_the_system() -> int:
+    """The first port that the system itself picks; where it does not say, that of the IANA's range."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 49_152
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
@@ -85,13 +120,13 @@ class Process:
                 self.popen.wait(40)
             except subprocess.TimeoutExpired:
                 self.signal_group(signal.SIGKILL)
-                self.popen.wait(10)
+                self.popen.wait(_PATIENCE)
         self._output.close()
 
     def kill(self) -> None:
         if self.popen.poll() is None:
             self.signal_group(signal.SIGKILL)
-            self.popen.wait(10)
+            self.popen.wait(_PATIENCE)
         self._output.close()
 
 

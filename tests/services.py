@@ -25,7 +25,7 @@ import asyncpg
 
 TEMPLATE = "pillarbox_template"
 _SUPERUSER = "postgres"
-_START = 60  # seconds, on a busy machine
+_START = 120  # seconds, on a busy machine
 _ROOM = 2 * 1024**3  # octets; a run keeps a few databases at a time, and 512 MiB of journal
 
 
@@ -120,7 +120,7 @@ class Postgres:
 def flush_valkey(path: Path) -> None:
     """Empty a Valkey server."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(str(path))
         client.sendall(b"FLUSHALL\r\n")
         if client.recv(64) != b"+OK\r\n":
@@ -140,7 +140,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def wait_gone(root: Path, timeout: float = 30) -> None:
+def wait_gone(root: Path, timeout: float = 120) -> None:
     """Wait until the guardian of a run has ended its server, then remove what is left."""
     deadline = time.monotonic() + timeout
     while (root / "serving").exists() or (root / "data").exists():

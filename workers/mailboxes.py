@@ -86,8 +86,12 @@ class ImapMailbox:
             return self._read(client, take)
         finally:
             self._client = None
-            with contextlib.suppress(*_ERRORS):
+            try:
                 client.logout()
+            except _ERRORS:
+                # The library closes the connection only of a server that has said goodbye.
+                with contextlib.suppress(OSError):
+                    client.shutdown()
 
     def _read(self, client: imaplib.IMAP4, take: Take) -> int:
         found = _answered(client.uid("SEARCH", "UNSEEN", "UNDELETED"))

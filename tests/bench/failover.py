@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from tests.installation import Installation, Process, wait_for
+from tests.installation import Installation, Process, free_port, wait_for
 from tests.sink import Fault, Sink
 
 WORKERS = 2
@@ -34,7 +34,6 @@ format = "json"
 
 [delivery]
 processes = 2
-lease = 5
 
 [delivery.retry]
 delays = [1, 2, 4]
@@ -59,7 +58,7 @@ tls = "none"
 username = "relay"
 password = "good"
 plaintext_auth = true
-connect_timeout = 2
+connect_timeout = 30
 """
 
 _MAIL = b"From: ann@example.org\r\nSubject: steady\r\n\r\nbody\r\n"
@@ -133,7 +132,9 @@ class Figures:
 def lines(process: Process, since: float) -> list[dict[str, Any]]:
     """The log's lines after a moment."""
     found = []
-    for text in process.output.splitlines():
+    # The last one may be in the writing.
+    whole, _, _ = process.output.rpartition("\n")
+    for text in whole.splitlines():
         if text.startswith("{"):
             line = json.loads(text)
             if datetime.fromisoformat(line["timestamp"]).timestamp() >= since:
@@ -168,7 +169,8 @@ class Stage:
     """A running installation with its two providers; scenarios are played on it one after the other."""
 
     def __init__(self, directory: Path) -> None:
-        self.a = Sink(users={"relay": "good"})
+        # One that is killed comes back to its port, which nobody is to have taken meanwhile.
+        self.a = Sink(port=free_port(), users={"relay": "good"})
         self.b = Sink(users={"relay": "good"})
         self.a.start()
         self.b.start()
@@ -214,8 +216,16 @@ class Stage:
             self.a.start()
 
     def play(
-        self, name: str, fail: Callable[[], None], *, rate: float, before: float, during: float
+        self,
+        name: str,
+        fail: Callable[[], None],
+        *,
+        rate: float,
+        before: float,
+        during: float,
+        until_left: bool = False,
     ) -> Figures:
+        """With `until_left` A goes on failing until every worker has left it and B has got more than A."""
         with Load(self.installation, name, rate=rate) as load:
             wait_for(lambda: len(load.accepted) >= rate * before, f"{name}: load before")
             then = len(load.accepted)
@@ -223,7 +233,17 @@ class Stage:
             fail()
             a, b = self.a.count, self.b.count
             wait_for(lambda: len(load.accepted) >= then + rate * during, f"{name}: load during")
-            by_a, by_b = self.a.count - a, self.b.count - b
+            if until_left:
+                wait_for(
+                    lambda: switched_after(self.process, "a", started) is not None,
+                    f"{name}: all workers' leaving A",
+                )
+
+            def got() -> tuple[int, int] | None:
+                by_a, by_b = self.a.count - a, self.b.count - b
+                return (by_a, by_b) if by_b > by_a or not until_left else None
+
+            by_a, by_b = wait_for(got, f"{name}: B's getting more than A")
         self.heal()
         wait_for(lambda: load.accepted <= self.arrived().keys(), f"{name}: delivery of everything")
         wait_for(self.settled, f"{name}: settling")

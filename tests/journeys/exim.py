@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import debian, services
+from tests.installation import free_port
 
 _PACKAGES = (
     "exim4-daemon-light",
@@ -99,9 +100,7 @@ def running(home: int, refusing: int) -> Iterator[int]:
     (directory / "group").write_text(f"root:x:0:\nDebian-exim:x:{owner.pw_gid}:\n")
     for name in ("spool", "log"):
         (directory / name).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     configuration = directory / "exim.conf"
     configuration.write_text(
         _CONFIGURATION.format(directory=directory, port=port, home=home, refusing=refusing)
@@ -141,7 +140,7 @@ def running(home: int, refusing: int) -> Iterator[int]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as line:
             line.settimeout(5)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import smtplib
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from relay.store import accounts, messages, secrets
 from relay.store.database import Database, open_database
 from relay.tracking.inbox import Inbox
 from tests.installation import Installation, wait_for
+from tests.installation import free_port as new_port
 from tests.journeys import exim, opensmtpd, postfix
 from tests.sink import Sink
 from workers.ingest import Ingest, mail_reader
@@ -70,7 +70,7 @@ class Parts:
         return {row["address"]: row["status"] for row in rows}
 
     async def until(self, message_id: int, wanted: Mapping[str, str]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await self.statuses(message_id) != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -112,7 +112,7 @@ async def installation(settings: Settings, providers: Mapping[str, Mapping[str, 
     try:
         await server.start()
         account = await database.write(accounts.create_account, "default", senders=["*"])
-        running = [asyncio.create_task(engine.run(stop, drain=5)), asyncio.create_task(reader.run())]
+        running = [asyncio.create_task(engine.run(stop, drain=30)), asyncio.create_task(reader.run())]
         yield Parts(database, engine, account, server.addresses[0][1])
     finally:
         stop.set()
@@ -129,9 +129,7 @@ async def installation(settings: Settings, providers: Mapping[str, Mapping[str, 
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return new_port()
 
 
 @pytest.fixture
@@ -199,8 +197,10 @@ async def test_what_the_next_server_is_refused_or_cannot_deliver_in_time_comes_h
                 "spam@example.net": ("block", "spam"),
                 **given_up,
             }
-            # Both have warned that these are late, before they gave up.
-            assert sorted(await ours.those(message, "deferred")) == sorted(given_up)
+            # Both have warned that these are late, before they gave up; a warning may be overtaken on its way home.
+            async with asyncio.timeout(60):
+                while sorted(await ours.those(message, "deferred")) != sorted(given_up):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
 
 @pytest.mark.anyio

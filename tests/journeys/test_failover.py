@@ -23,7 +23,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["killed", "refusing", "locked_out", "dropping"])
 def test_a_failing_provider_is_left_by_all_workers(stage: Stage, way: str) -> None:
-    figures = stage.play(way, getattr(stage, way), **_LOAD)
+    figures = stage.play(way, getattr(stage, way), **_LOAD, until_left=True)
     assert (figures.lost, figures.refused, figures.unexplained) == (0, 0, 0), figures
     assert figures.by_b > figures.by_a, figures
     assert figures.switched is not None, figures

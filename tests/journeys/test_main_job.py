@@ -22,9 +22,6 @@ host = "127.0.0.1"
 port = {port}
 tls = "none"
 
-[delivery]
-lease = 5
-
 [delivery.retry]
 delays = [0.5]
 jitter = 0
@@ -105,7 +102,9 @@ def play(installation: Installation, sink: Sink, count: int) -> None:
         rest_ids = {number: one for done in by_rest for number, one in done.result().items()}
     assert len(smtp_ids) == len(rest_ids) == count
 
-    wait_for(lambda: all(m["status"] != "ACCEPTED" for m in installation.messages()), "settling of all mails")
+    wait_for(
+        lambda: all(m["status"] != "ACCEPTED" for m in installation.messages()), "settling of all mails", 120
+    )
 
     told = {message["id"]: message for message in installation.messages()}
     assert len(told) == 2 * count

@@ -36,7 +36,7 @@ async def _scene(installation: Installation) -> None:
         blowing = asyncio.create_task(storm.blow(installation.api_port, rate=RATE))
         for _ in range(KILLS):
             worker = installation.start("worker")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 while not await database.read(_in_hand):  # noqa: ASYNC110 - another process is looked at
                     await asyncio.sleep(0.002)
             worker.signal_group(signal.SIGKILL)
@@ -45,7 +45,7 @@ async def _scene(installation: Installation) -> None:
         await blowing
         await storm.settle(database, storm.mails)
         installation.start("worker")
-        await emptied(database, 60)
+        await emptied(database, 100)
         assert await storm.faults(database) == []
     finally:
         await database.close()

@@ -87,7 +87,7 @@ def test_a_mails_way_is_one_trace(collector: Collector, tmp_path: Path) -> None:
         assert html
         pixel = re.search(r"https://mail\.example(/t/[^\"]+\.gif)", html.get_content())
         assert pixel
-        with urllib.request.urlopen(f"http://127.0.0.1:{installation.api_port}{pixel[1]}", timeout=10):
+        with urllib.request.urlopen(f"http://127.0.0.1:{installation.api_port}{pixel[1]}", timeout=60):
             pass
 
         def complete() -> bool:

@@ -14,7 +14,7 @@ _OUT = """
 type = "{kind}"
 {key} = "fake-key"
 base_url = "{url}"
-timeout = 2
+timeout = 60
 {more}
 """
 

@@ -70,7 +70,7 @@ def serving(
 
 
 def _greets(process: subprocess.Popen[bytes], port: int) -> bool:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 100
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as line:
             line.settimeout(5)

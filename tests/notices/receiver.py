@@ -70,7 +70,7 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
-            timeout = 30
+            timeout = 100
 
             def setup(self) -> None:
                 with receiver._lock:
@@ -133,7 +133,7 @@ class Receiver:
 
     async def until_taken(self, count: int) -> None:
         """Wait until so many calls were answered 2xx."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while len(self.taken) < count:
             assert time.monotonic() < deadline, f"{len(self.taken)} of {count} were taken"
             await asyncio.to_thread(time.sleep, 0.01)

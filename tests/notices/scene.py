@@ -19,7 +19,7 @@ from relay.store.database import Database, open_database
 from relay.store.deliveries import Settlement
 
 #: receivers of the tests are on this machine, without TLS, on any port; but only on the first of its addresses
-LOOSE: dict[str, Any] = {"allow_networks": ["127.0.0.1/32"], "allow_http": True, "ports": [], "timeout": 5}
+LOOSE: dict[str, Any] = {"allow_networks": ["127.0.0.1/32"], "allow_http": True, "ports": [], "timeout": 60}
 
 
 class Scene:

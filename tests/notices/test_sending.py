@@ -234,7 +234,7 @@ def test_a_slow_receiver_holds_up_nobody_else(database_url: str) -> None:
         release = threading.Event()
 
         def slow(_: Call) -> Told:
-            release.wait(20)
+            release.wait(100)
             return Told()
 
         with Receiver() as slug, Receiver() as quick:
@@ -261,7 +261,7 @@ def test_a_receiver_that_never_answers_is_given_up_on(sqlite_url: str) -> None:
         release = threading.Event()
 
         def hang(_: Call) -> Told:
-            release.wait(20)
+            release.wait(100)
             return Told()
 
         with Receiver() as there:
@@ -572,7 +572,7 @@ def test_a_sender_that_is_told_to_stop_finishes_what_it_has_in_hand(sqlite_url: 
             await s.mail()
             sender, stop = s.new_sender(Post(s.settings)), asyncio.Event()
             running = asyncio.create_task(sender.run(stop))
-            await asyncio.to_thread(entered.wait, 20)
+            await asyncio.to_thread(entered.wait, 100)
             stop.set()
             await running
             assert [row["state"] for row in await s.notices(endpoint)] == ["delivered"]

@@ -5,19 +5,28 @@ import gc
 
 import sqlalchemy as sa
 
-from relay.store.database import open_database
+from relay.store.database import Database, open_database
 
 
-def _slow(connection: sa.Connection) -> str:
-    connection.execute(sa.text("SELECT pg_sleep(0.2)"))
-    return "done"
+async def _begun(database: Database) -> list["asyncio.Task[str]"]:
+    """Three slow transactions, all of them in hand."""
+    begun: list[sa.Connection] = []
+
+    def slow(connection: sa.Connection) -> str:
+        begun.append(connection)
+        connection.execute(sa.text("SELECT pg_sleep(0.2)"))
+        return "done"
+
+    running = [asyncio.create_task(database.read(slow)) for _ in range(3)]
+    while len(begun) < 3:  # noqa: ASYNC110 - there is nothing to wait for
+        await asyncio.sleep(0.005)
+    return running
 
 
 def test_closing_lets_transactions_in_hand_finish_and_leaves_no_connection(postgres_url: str) -> None:
     async def close_meanwhile() -> list[str]:
         database = open_database(postgres_url)
-        running = [asyncio.create_task(database.read(_slow)) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        running = await _begun(database)
         await database.close()
         return await asyncio.gather(*running)
 
@@ -29,8 +38,7 @@ def test_closing_lets_transactions_in_hand_finish_and_leaves_no_connection(postg
 def test_transactions_that_were_cancelled_leave_no_connection(postgres_url: str) -> None:
     async def cancel() -> None:
         database = open_database(postgres_url)
-        running = [asyncio.create_task(database.read(_slow)) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        running = await _begun(database)
         for one in running:
             one.cancel()
         await database.close()

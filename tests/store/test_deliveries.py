@@ -131,14 +131,15 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
         (stored,) = await database.write(messages.insert, [submission(account)])
         (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
         due = later(60)
+        before, after = due - timedelta(seconds=1), due + timedelta(seconds=1)
         await database.write(
             deliveries.settle,
             [settlement(mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x")],
         )
-        assert await database.write(deliveries.claim, [stored.id], now=later(59), lease=LEASE) == []
-        assert await database.read(deliveries.due_lanes, now=later(59)) == []
-        assert await database.read(deliveries.due_lanes, now=later(61)) == ["normal"]
-        (mail,) = await database.write(deliveries.claim_due, "normal", limit=10, now=later(61), lease=LEASE)
+        assert await database.write(deliveries.claim, [stored.id], now=before, lease=LEASE) == []
+        assert await database.read(deliveries.due_lanes, now=before) == []
+        assert await database.read(deliveries.due_lanes, now=after) == ["normal"]
+        (mail,) = await database.write(deliveries.claim_due, "normal", limit=10, now=after, lease=LEASE)
         assert mail.claims[0].attempts == 2
         row = await database.read(messages.get, account, stored.id)
         assert row is not None
@@ -150,8 +151,10 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
 def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) -> None:
     async def scene(database: Database, account: int) -> None:
         (stored,) = await database.write(messages.insert, [submission(account)])
-        (away,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
-        assert await database.read(recovery.any_expired, now=later(LEASE - 1)) is False
+        began = later(1)
+        (away,) = await database.write(deliveries.claim, [stored.id], now=began, lease=LEASE)
+        soon = began + timedelta(seconds=LEASE - 1)
+        assert await database.read(recovery.any_expired, now=soon) is False
         assert await database.read(recovery.any_expired, now=later(LEASE + 2)) is True
         (recovered,) = await database.write(recovery.recover, now=later(LEASE + 2), poison_after=3)
         assert (recovered.message_id, recovered.parked) == (stored.id, False)

@@ -157,7 +157,7 @@ def test_processes_starting_together_migrate_once(empty_url):
     for child in children:
         child.stdin.write("\n")
         child.stdin.flush()
-    answers = [child.communicate(timeout=60) for child in children]
+    answers = [child.communicate(timeout=150) for child in children]
     assert [child.returncode for child in children] == [0, 0, 0], answers
     assert migrate.is_current(empty_url)
 
@@ -168,7 +168,7 @@ def test_a_current_database_is_recognised_without_alembic(database_url):
         "print([name for name in sys.modules if name.startswith('alembic')])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=150
     )
     assert done.stdout == "[]\n"
 

@@ -121,7 +121,7 @@ def running(context: ssl.SSLContext) -> Iterator[Dovecot]:
 def _listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.settimeout(20)
+            self.request.settimeout(60)
             with contextlib.suppress(OSError):
                 serve(self.request)
 
@@ -220,7 +220,7 @@ def _carry(client: socket.socket, mailbox: subprocess.Popen[bytes]) -> None:
     with given:
         while True:
             pending = isinstance(client, ssl.SSLSocket) and client.pending()
-            ready = [client] if pending else select.select([client, told], [], [], 20)[0]
+            ready = [client] if pending else select.select([client, told], [], [], 60)[0]
             for one in ready:
                 data = client.recv(65536) if one is client else os.read(told.fileno(), 65536)
                 if not data:

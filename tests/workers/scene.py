@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,12 +14,13 @@ from relay.core import routes
 from relay.core.clock import now
 from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.provider import Provider
-from relay.core.status import Door
+from relay.core.status import Door, State
 from relay.delivery.engine import Engine
 from relay.delivery.ways import Setup
 from relay.routing import Router, Rule, Tolerance
 from relay.sections import DeliverySettings, ProviderLimits, RuleSettings
 from relay.store import accounts, deliveries, messages, recovery
+from relay.store import tables as t
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored
 
@@ -74,7 +76,7 @@ class Scene:
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait for `condition`, a function or coroutine function, to be true."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 answer = condition()
                 if asyncio.iscoroutine(answer):
@@ -88,11 +90,22 @@ class Scene:
         return [(row["state"], row["status"], row["attempts"]) for row in rows]
 
     async def deliver(self, count: int, domain: str = "x.example", **fields: Any) -> list[int]:
-        """Store so many mails and wake the engines; returns their ids."""
-        ids = [(await self.store(f"{number}@{domain}", **fields)).id for number in range(count)]
+        """Store so many mails, all at once, and wake the engines; returns their ids."""
+        mails = [self._mail([f"{number}@{domain}"], **fields) for number in range(count)]
+        ids = [one.id for one in await self.database.write(messages.insert, mails)]
         for engine in self.engines:
             engine.wake("normal", ids)
         return ids
+
+    async def come_due(self, *ids: int) -> None:
+        """Let the time be over for which these mails wait in the queue, and wake the engines.
+
+        For a second try that is not to be made before the test has seen what the first one left.
+        """
+        row = t.recipient.c
+        waits = t.recipient.update().where(row.message_id.in_(ids), row.state == State.QUEUED)
+        await self.database.write(lambda connection: connection.execute(waits.values(due_at=now())))
+        self.wake()
 
     def wake(self) -> None:
         for engine in self.engines:
@@ -135,6 +148,17 @@ def setup_of(
     )
 
 
+#: for `playing`: the next try is not made before its test says so, see `Scene.come_due`
+PATIENT: dict[str, Any] = {"retry": {"delays": (3600,), "jitter": 0}}
+
+
+async def not_at_midnight() -> None:
+    """A day, or a month, that ends within the test would have two allowances: wait for the next one."""
+    moment = datetime.now(UTC)
+    if (moment.hour, moment.minute) == (23, 59):
+        await asyncio.sleep(60 - moment.second)
+
+
 @contextlib.asynccontextmanager
 async def playing(
     database_url: str,
@@ -157,7 +181,7 @@ async def playing(
         setup = setup_of(providers, use, **(routing or {}))
         engines = [Engine(database, setup, DeliverySettings(**options)) for _ in range(workers)]
         stop = asyncio.Event()
-        running = [asyncio.create_task(engine.run(stop, drain=5)) for engine in engines]
+        running = [asyncio.create_task(engine.run(stop, drain=30)) for engine in engines]
         try:
             yield Scene(database, account, providers[names[0]], engines[0], stop, providers, engines)
         finally:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from relay.core.clock import now
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.reply import Reply
 from relay.core.status import Classification
-from relay.store import circuits, messages, recovery
-from tests.workers.scene import playing
+from relay.store import circuits, messages
+from relay.store import tables as t
+from tests.workers.scene import PATIENT, playing
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +29,7 @@ async def test_a_wake_up_delivers_what_it_names(database_url: str) -> None:
 
 
 async def test_each_recipient_gets_its_own_outcome(database_url: str) -> None:
-    async with playing(database_url) as scene:
+    async with playing(database_url, **PATIENT) as scene:
         scene.provider.answer("no@x.example", "rejected")
         scene.provider.answer("later@x.example", "retry", "accepted")
         stored = await scene.store("no@x.example", "later@x.example", "yes@x.example")
@@ -42,8 +44,7 @@ async def test_each_recipient_gets_its_own_outcome(database_url: str) -> None:
             ("queued", "ACCEPTED", 1),
             ("done", "SENT", 1),
         ]
-        await asyncio.sleep(0.25)
-        scene.engine.wake("normal", [])
+        await scene.come_due(stored.id)
 
         async def settled() -> bool:
             return (await scene.states(stored.id))[1] == ("done", "SENT", 2)
@@ -87,23 +88,29 @@ async def test_what_does_not_fit_waits_in_the_record_and_is_sent_when_there_is_r
         await scene.until(lambda: len(scene.provider.delivered) == 21)
 
 
+def _end_of_lease(connection: sa.Connection) -> datetime:
+    return connection.execute(sa.select(t.recipient.c.lease_until)).scalar_one()
+
+
 async def test_a_slow_send_keeps_its_claim(database_url: str) -> None:
     async with playing(database_url, lease=0.6) as scene:
         scene.provider.gate.clear()
         stored = await scene.store("a@x.example")
         scene.engine.wake("normal", [stored.id])
         await scene.until(lambda: len(scene.provider.sent) == 1)
-        deadline = asyncio.get_running_loop().time() + 1.5
-        while asyncio.get_running_loop().time() < deadline:
-            assert await scene.database.read(recovery.any_expired, now=now()) is False
-            await asyncio.sleep(0.1)
+        ends = await scene.database.read(_end_of_lease)
+
+        async def renewed() -> bool:
+            return await scene.database.read(_end_of_lease) > ends + 2 * timedelta(seconds=0.6)
+
+        await scene.until(renewed)
         scene.provider.gate.set()
         await scene.until(lambda: len(scene.provider.delivered) == 1)
     assert len(scene.provider.sent) == 1
 
 
 async def test_a_provider_that_raises_is_our_bug_and_the_mail_is_kept(database_url: str) -> None:
-    async with playing(database_url) as scene:
+    async with playing(database_url, **PATIENT) as scene:
         scene.provider.answer("a@x.example", ValueError("bug"), "accepted")
         stored = await scene.store("a@x.example")
         scene.engine.wake("normal", [stored.id])
@@ -112,8 +119,7 @@ async def test_a_provider_that_raises_is_our_bug_and_the_mail_is_kept(database_u
             return await scene.kinds(stored.id) == ["deferred"]
 
         await scene.until(deferred)
-        await asyncio.sleep(0.25)
-        scene.engine.wake("normal", [stored.id])
+        await scene.come_due(stored.id)
         await scene.until(lambda: len(scene.provider.delivered) == 1)
 
 

@@ -91,7 +91,8 @@ async def test_a_reached_rate_lets_urgent_mail_by(database_url: str) -> None:
         otp = await scene.store("1@otp.example", classification=Classification.URGENT)
         scene.engine.wake("urgent", [otp.id])
         await scene.until(lambda: scene.settled([otp.id]))
-        assert len(scene.provider.delivered) < 500
+        # All of the flood would take a hundred seconds.
+        assert len(scene.provider.delivered) < 1500
 
 
 async def test_one_accounts_flood_leaves_another_its_share(database_url: str) -> None:

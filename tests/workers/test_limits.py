@@ -13,20 +13,13 @@ from relay.core.clock import now
 from relay.core.provider import Outcome, OutcomeKind, Outgoing, Receipt
 from relay.core.reply import Reply
 from relay.store import circuits, messages
-from tests.workers.scene import Scene, playing
+from tests.workers.scene import Scene, not_at_midnight, playing
 
 pytestmark = pytest.mark.anyio
 
 
 def began(days_ago: int) -> str:
     return f"{datetime.now(UTC).date() - timedelta(days=days_ago)}"
-
-
-async def not_at_midnight() -> None:
-    """A day that ends within the test would have two allowances: wait for the next one."""
-    moment = datetime.now(UTC)
-    if (moment.hour, moment.minute) == (23, 59):
-        await asyncio.sleep(60 - moment.second)
 
 
 @pytest.mark.parametrize(("days_ago", "expected"), [(-1, 0), (0, 5), (1, 12), (2, 20)])

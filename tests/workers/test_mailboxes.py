@@ -25,11 +25,13 @@ from workers import mailboxes
 
 SECRET = b"m" * 32
 PATHS = ReturnPaths(SECRET, "bounce.example.org")
+#: at which these mails were sent: a return path made on another day would be another one
+SENT = now()
 FOREIGN = b"From: a@example.net\r\nSubject: hello\r\n\r\nnot for you\r\n"
 
 
 def bounce(number: int = 1, filler: bytes = b"") -> bytes:
-    address = PATHS.make(number, 2, now()).encode()
+    address = PATHS.make(number, 2, SENT).encode()
     return (
         b"From: MAILER-DAEMON@mx.example.net\r\nSubject: failure notice\r\nDelivered-To: " + address
         + b"\r\nMessage-ID: <%d@mx.example.net>\r\n\r\nno such user\r\n" % number + filler
@@ -115,6 +117,22 @@ def test_a_mail_that_could_not_be_kept_stays(server, box, protocol):
     assert look(box(protocol)) == [bounce()]
 
 
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_a_look_that_is_ended_leaves_no_connection(server, box, protocol):
+    server.drop(bounce())
+    mailbox = mailboxes.open_mailbox(box(protocol), 100_000)
+    lines = []
+
+    def end(raw):
+        lines.append(mailbox._client.sock)
+        mailbox.abort()
+        return True
+
+    with pytest.raises(mailboxes._ERRORS):
+        mailbox.look(end)
+    assert [line.fileno() for line in lines] == [-1]
+
+
 def test_read_mail_may_be_marked_only(server, box):
     server.drop(bounce())
     settings = box(done="mark")
@@ -125,7 +143,7 @@ def test_read_mail_may_be_marked_only(server, box):
 
 
 def test_read_mail_may_be_moved(server, box):
-    with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=10) as client:
+    with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=60) as client:
         client.login(dovecot.USER, dovecot.PASSWORD)
         client.create('"Gelesen &APw-ber"')
     server.drop(bounce())
@@ -138,7 +156,7 @@ def test_read_mail_may_be_moved(server, box):
 @pytest.mark.parametrize("done", [{}, {"done": "move", "move_to": "Read"}])
 def test_what_somebody_else_marked_as_deleted_is_not_expunged(server, box, done):
     server.drop(FOREIGN, bounce())
-    with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=10) as client:
+    with imaplib.IMAP4("127.0.0.1", server.ports["imap", "none"], timeout=60) as client:
         client.login(dovecot.USER, dovecot.PASSWORD)
         client.create("Read")
         client.select()
@@ -231,7 +249,7 @@ async def test_only_the_leader_looks(server, context):
 
     await leader.resign(context.database, "mailboxes", "another")
     running = asyncio.create_task(mailboxes.Mailboxes(context, PATHS).run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while server.held():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     running.cancel()
@@ -270,6 +288,6 @@ async def test_a_mailbox_that_cannot_be_read_does_not_keep_others_from_it(
 
 def test_an_old_token_is_nobodys():
     old = PATHS.make(1, 2, datetime(2020, 2, 1, tzinfo=UTC)).encode()
-    raw = bounce().replace(PATHS.make(1, 2, now()).encode(), old)
+    raw = bounce().replace(PATHS.make(1, 2, SENT).encode(), old)
     assert not mailboxes.bouncemail.is_ours(raw, received_at=now(), paths=PATHS)
     assert mailboxes.bouncemail.is_ours(bounce(), received_at=now(), paths=PATHS)

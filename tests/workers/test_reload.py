@@ -79,7 +79,7 @@ async def reloading(path: Path, used: list[Setup]) -> tuple[Reloader, asyncio.Ta
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while True:
             answer = condition()
             if await answer if asyncio.iscoroutine(answer) else answer:

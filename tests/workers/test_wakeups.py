@@ -24,7 +24,7 @@ class Woken:
 
     def wait(self, count: int) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: len(self.calls) >= count, 30), self.calls
+            assert self._news.wait_for(lambda: len(self.calls) >= count, 100), self.calls
 
 
 @pytest.fixture
