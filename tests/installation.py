@@ -1,6 +1,8 @@
 """Whole installations as real processes, for journeys and benchmarks."""
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import re
@@ -16,13 +18,48 @@ from pathlib import Path
 from typing import Any, Self
 
 _PATIENCE = 60.0
+#: ports that one process of tests has for itself
+_BLOCK = 500
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 for a server that is yet to start.
+
+    The kernel would give one that it gives to somebody else before the server comes: to a client of another test, or
+    to a server that takes any port. So it is below those, out of a block that no other process of tests uses.
+    """
+    ports = _own_ports()
+    for _ in range(_BLOCK):
+        port = next(ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The ports of a block, again and again; the block is ours while a UDP socket is bound to its first number."""
+    for first in range(10_000, _lowest_given() - _BLOCK, _BLOCK):
+        mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            mark.bind(("127.0.0.1", first))
+        except OSError:
+            mark.close()
+            continue
+        mark.detach()  # open until this process ends
+        return itertools.cycle(range(first + 1, first + _BLOCK))
+    raise AssertionError("no block of ports is left")
+
+
+def _lowest_given() -> int:
+    """From here on the kernel gives ports to whoever takes any."""
+    usual = 32_768
+    with contextlib.suppress(OSError):
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        # Where it gives nearly all there are, those that it gives less often have to do.
+        return lowest if lowest > 20_000 else usual
+    return usual
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
