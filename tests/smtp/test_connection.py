@@ -216,14 +216,15 @@ def test_a_silent_client_is_cut(open_door: Callable[..., Door]) -> None:
 
 
 def test_a_stalled_upload_is_cut_and_a_slow_one_is_not(open_door: Callable[..., Door]) -> None:
-    door = open_door(data_timeout=0.5, min_data_rate=1, command_timeout=30)
+    # All of the slow one takes longer than the limit, and no octet nearly as long, even on a busy machine.
+    door = open_door(data_timeout=3, min_data_rate=1, command_timeout=30)
     pause = threading.Event()
     with door.ready() as client:
         client.envelope()
         client.ask("DATA", 354)
         for octet in b"From: a@example.org":
             client.send(bytes([octet]))
-            pause.wait(0.05)
+            pause.wait(0.17)
         client.send(b"\r\n\r\nhi\r\n.\r\n")
         client.expect(250)
         client.envelope()
