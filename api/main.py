@@ -38,6 +38,7 @@ from api.services import Services
 from api.trail import Trail
 from relay import __version__
 from relay.core.errors import Misconfigured
+from relay.handover import let_in
 from relay.observe import facts
 from relay.process import DRAIN, HANDOVER, Context
 from relay.sections import ApiSettings
@@ -169,8 +170,7 @@ async def _stop_with(
 ) -> None:
     await stop.wait()
     if handover:
-        # Whoever waits to be let in is, first: closing would turn him away.
-        await asyncio.sleep(0.001)
+        await let_in([listener])
         for one in getattr(server, "servers", ()):
             one.close()
         listener.close()

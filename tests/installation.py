@@ -1,8 +1,8 @@
 """Whole installations as real processes, for journeys and benchmarks."""
 
 import contextlib
-import errno
-import fcntl
+import functools
+import itertools
 import json
 import os
 import re
@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -19,45 +18,48 @@ from pathlib import Path
 from typing import Any, Self
 
 _PATIENCE = 100.0
-#: how many ports are gone through before one comes again
-_PORTS = 10_000
+#: ports that one process of tests has for itself
+_BLOCK = 500
 
 
 def free_port() -> int:
-    """A port for somebody who binds it later. Nobody else is given it meanwhile.
+    """A port of 127.0.0.1 for a server that is yet to start.
 
-    The system picks ports from a range of its own, for listeners and for every connection; these are from below it.
-    All tests of this user on this machine draw from one list.
+    The kernel would give one that it gives to somebody else before the server comes: to a client of another test, or
+    to a server that takes any port. So it is below those, out of a block that no other process of tests uses.
     """
-    first = max(_lowest_of_the_system() - _PORTS, 1024)
-    with (Path(tempfile.gettempdir()) / f"pillarbox-ports-{os.getuid()}").open("a+") as drawn:
-        fcntl.flock(drawn, fcntl.LOCK_EX)
-        drawn.seek(0)
-        number = int(drawn.read() or 0) + 1
-        while not _can_be_bound(first + number % _PORTS):
-            number += 1
-        drawn.truncate(0)
-        drawn.write(str(number))
-    return first + number % _PORTS
-
-
-def _can_be_bound(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
+    ports = _own_ports()
+    for _ in range(_BLOCK):
+        port = next(ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return False
-    return True
+            return port
+    raise AssertionError("no port is free")
 
 
-def _lowest_of_the_system() -> int:
-    """The first port that the system itself picks; where it does not say, that of the IANA's range."""
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except OSError:
-        return 49_152
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The ports of a block, again and again; the block is ours while a UDP socket is bound to its first number."""
+    for first in range(10_000, _lowest_given() - _BLOCK, _BLOCK):
+        mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            mark.bind(("127.0.0.1", first))
+        except OSError:
+            mark.close()
+            continue
+        mark.detach()  # open until this process ends
+        return itertools.cycle(range(first + 1, first + _BLOCK))
+    raise AssertionError("no block of ports is left")
+
+
+def _lowest_given() -> int:
+    """From here on the kernel gives ports to whoever takes any."""
+    usual = 32_768
+    with contextlib.suppress(OSError):
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        # Where it gives nearly all there are, those that it gives less often have to do.
+        return lowest if lowest > 20_000 else usual
+    return usual
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:

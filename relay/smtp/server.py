@@ -12,6 +12,7 @@ from relay.config import Settings
 from relay.core.errors import Misconfigured
 from relay.core.inbox import InboxKind
 from relay.core.return_path import ReturnPaths
+from relay.handover import let_in
 from relay.intake import Intake
 from relay.observe import facts, metrics
 from relay.policy import Authenticator, Suppressions
@@ -176,10 +177,14 @@ class Server:
 
     async def stop(self) -> None:
         """Take no more connections, let transactions finish for a while, then cut what is left."""
-        # Whoever waits to be let in is, first: closing would turn him away.
-        await asyncio.sleep(0.001)
+        shared = self._settings.processes > 1
+        if shared:
+            await let_in(one for server in self._servers for one in server.sockets)
+        else:
+            # Whoever waits to be let in is, first: closing would turn him away.
+            await asyncio.sleep(0.001)
         self._close()
-        if self._settings.processes > 1:
+        if shared:
             await asyncio.sleep(HANDOVER)
         await self.service.drain(_DRAIN)
 

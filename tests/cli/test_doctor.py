@@ -14,7 +14,7 @@ from relay.core.inbox import InboxKind, InboxState
 from relay.store import inbox
 from relay.store.database import sqlite_engine
 from relay.store.inbox import Told
-from tests.installation import Installation
+from tests.installation import Installation, wait_for
 from tests.names import Names
 
 Findings = dict[str, tuple[str, str, str]]
@@ -71,6 +71,10 @@ def test_an_installation_that_is_well(tmp_path: Path) -> None:
         )
         installation.up()
         assert installation.run("senders", "add", "acme.example").returncode == 0
+        # Workers say that they are alive once they have begun.
+        wait_for(
+            lambda: installation.request("/v1/health/ready")[1]["status"] == "ready", "the readiness of all"
+        )
         code, found = examined(installation, "--resolver", names.address)
         bad = {subject: one for subject, one in found.items() if one[0] == "fail"}
         assert not bad

@@ -34,7 +34,7 @@ def printed() -> Iterator[dict[str, str]]:
         finally:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+                process.wait(60)
             process.kill()
 
 

@@ -4,7 +4,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.installation import Installation
+from tests.installation import Installation, wait_for
 
 
 def status(installation: Installation, key: str, **headers: str) -> int:
@@ -34,12 +34,15 @@ def test_doors_that_are_open_and_shut(tmp_path: Path) -> None:
         assert f"the SMTP door on port {installation.smtp_port}" in shut.stderr
 
         installation.up()
+        checks = dict.fromkeys(("database", "disk", "queue", "workers"), "ok")
+        # Workers say that they are alive once they have begun.
+        wait_for(
+            lambda: installation.request("/v1/health/ready") == (200, {"status": "ready", "checks": checks}),
+            "the readiness of all",
+        )
         for door in ("all", "rest", "smtp"):
             done = installation.run("health", door)
             assert (done.returncode, done.stdout) == (0, "ready\n"), done.stderr
-
-        checks = dict.fromkeys(("database", "disk", "queue", "workers"), "ok")
-        assert installation.request("/v1/health/ready") == (200, {"status": "ready", "checks": checks})
 
         made = installation.run("keys", "create", "--network", "192.0.2.0/24")
         assert made.returncode == 0, made.stderr

@@ -20,7 +20,7 @@ from tests import debian, services
 from tests.faults import rig
 from tests.faults.load import Answer, Door, Load, Unit
 from tests.faults.servers import OwnPostgres
-from tests.installation import Installation, Process, wait_for
+from tests.installation import Installation, Process, free_port, wait_for
 from tests.sink import Sink
 from tests.sink_session import Fault, Received
 
@@ -60,7 +60,8 @@ class Counting(Sink):
     """Notes when each mail came; drops the line after some of them, or refuses, as told."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # It goes away and comes back: nobody else may be given its port in between.
+        super().__init__(port=free_port())
         self.times: dict[str, list[float]] = {}
         #: share of mails after which the line is dropped; those that were
         self.drop = 0.0
@@ -298,12 +299,15 @@ class Campaign:
 
     def pids(self, role: str = "") -> list[int]:
         """Live processes of a role, or of all roles."""
-        found = []
+        return sorted(self._pids(role))
+
+    def _pids(self, role: str = "", *, alive: bool = True) -> set[int]:
+        found = set()
         for path in self.points.glob(f"*.{role}*"):
             pid, _, name = path.name.partition(".")
-            if name not in {"flight", "poisoned"} and pid.isdigit() and _alive(int(pid)):
-                found.append(int(pid))
-        return sorted(found)
+            if name not in {"flight", "poisoned"} and pid.isdigit() and _alive(int(pid)) is alive:
+                found.add(int(pid))
+        return found
 
     def add(self, role: str) -> None:
         """One more process of a role; PostgreSQL only."""
@@ -318,7 +322,7 @@ class Campaign:
 
     def kill_all(self) -> int:
         """End every process of ours at one moment; returns the sends that were in flight."""
-        pids = self.pids()
+        ended = self._pids(alive=False)
         kept, self._kept = self._kept, {}
         for process in self.installation.processes:
             if process.popen.poll() is None:
@@ -327,12 +331,18 @@ class Campaign:
         for _, process in kept.values():
             process.popen.wait()
         wait_for(lambda: not self.pids(), "the end of all processes")
-        return sum(rig.in_flight(self.points, pid) for pid in pids)
+        # Whoever was born on the way had its sends as well.
+        return sum(rig.in_flight(self.points, pid) for pid in self._pids(alive=False) - ended)
 
     def kill(self, role: str, number: int = signal.SIGKILL) -> int:
         """Signal one process of a role that is running; returns its sends in flight."""
         pid = random.choice(wait_for(lambda: self.pids(role), f"a running {role}"))
         os.kill(pid, number)
+        return self._left_by(pid) if number == signal.SIGKILL else rig.in_flight(self.points, pid)
+
+    def _left_by(self, pid: int) -> int:
+        """The sends in flight of a process that is ending, once it begins no more of them."""
+        wait_for(lambda: not _alive(pid), f"the end of process {pid}")
         return rig.in_flight(self.points, pid)
 
     def flight(self) -> int:
@@ -340,9 +350,9 @@ class Campaign:
 
     def at_point(self, name: str) -> int:
         """Arm a place and wait until somebody has come to it; returns the sends it had in flight."""
-        return rig.in_flight(self.points, self.stopped_at(name))
+        return self._left_by(self.stopped_at(name))
 
-    def stopped_at(self, name: str, seconds: float = 20) -> int:
+    def stopped_at(self, name: str, seconds: float = 60) -> int:
         """The process that came to a place first: it has ended there, or is stopped, as the place is."""
         plain = name.partition("@")[0]
         reached = self.points / f"{plain}.reached"
@@ -350,6 +360,11 @@ class Campaign:
         (self.points / name).touch()
         wait_for(reached.exists, f"the coming to {name}", seconds)
         return int(wait_for(reached.read_text, "the name of who came"))
+
+    @staticmethod
+    def stands(pid: int) -> bool:
+        """Whether a process that was told to stop has done so."""
+        return _state(pid) == "T"
 
     def bystanders(self) -> int:
         """Sends that were in flight in those that a deadly mail has killed, itself apart: it is never sent."""
@@ -378,7 +393,7 @@ class Campaign:
         *,
         before: float = 0.5,
         after: float = 0.5,
-        patience: float = 60,
+        patience: float = 120,
         poison: bool = False,
         **load: Any,
     ) -> Figures:
@@ -397,7 +412,7 @@ class Campaign:
         return self.count(running.units, ended, damage, patience, f"-{name}-")
 
     def count(
-        self, units: list[Unit], ended: float, damage: Damage, patience: float = 60, mark: str = ""
+        self, units: list[Unit], ended: float, damage: Damage, patience: float = 120, mark: str = ""
     ) -> Figures:
         """Wait until nothing moves any more, and hold what clients were told against what the far end saw."""
         told = self.rest(units, patience, mark)
@@ -454,9 +469,14 @@ class Campaign:
 
 
 def _alive(pid: int) -> bool:
+    return _state(pid) not in {"Z", "X"}
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for it; one that is gone is dead."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return "X"
 
 
 def _is_final(unit: Unit) -> bool:

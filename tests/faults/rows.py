@@ -89,7 +89,7 @@ def hang_up(campaign: Campaign) -> Figures:
     def fault(_: Campaign) -> Damage:
         for number in range(30):
             unit = Unit(f"take-hangup-{campaign.sink.port}-{number}@far.example", "smtp", Answer.UNKNOWN)
-            with socket.create_connection(("127.0.0.1", campaign.installation.smtp_port), 10) as line:
+            with socket.create_connection(("127.0.0.1", campaign.installation.smtp_port), 60) as line:
                 door = smtplib.SMTP()
                 door.sock = line
                 door.file = None
@@ -135,8 +135,9 @@ def zombie(campaign: Campaign) -> Damage:
     """A worker that is stopped with sends in flight comes back when others have taken them over."""
     slow(campaign, 0.5)
     time.sleep(1)
-    (pid, *_) = campaign.pids("worker")
+    pid = wait_for(lambda: campaign.pids("worker"), "a running worker")[0]
     os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: campaign.stands(pid), "its standing still")
     # What it has begun to send by now; the other one's sends are its own.
     flight = rig.in_flight(campaign.points, pid)
     slow(campaign, 0)
@@ -148,6 +149,7 @@ def zombie(campaign: Campaign) -> Damage:
 def overslept(campaign: Campaign) -> Damage:
     """A worker is stopped between claim and send, and wakes when others have sent what it holds."""
     pid = campaign.stopped_at(rig.STOPPED_CLAIMED)
+    wait_for(lambda: campaign.stands(pid), "its standing still")
     flight = rig.in_flight(campaign.points, pid)
     time.sleep(campaign.lease + 4)
     os.kill(pid, signal.SIGCONT)
@@ -221,7 +223,7 @@ def locked(campaign: Campaign) -> Damage:
     seconds = campaign.seconds(4, 13)
     record = sqlite3.connect(campaign.directory / "data" / "pillarbox.db", isolation_level=None)
     try:
-        record.execute("PRAGMA busy_timeout=20000")
+        record.execute("PRAGMA busy_timeout=60000")
         record.execute("BEGIN IMMEDIATE")
         time.sleep(seconds)
         record.execute("ROLLBACK")

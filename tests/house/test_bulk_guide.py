@@ -53,9 +53,19 @@ def follow(installation: Installation, command: str, output: str, names: dict[st
             names[name] = json.loads(output)["id"]
             path = f"/v1/batches/{names[name]}"
             wait_for(lambda path=path, state=state: installation.request(path)[1]["state"] == state, words)
+    # What has no mail waiting any more is done, and can neither be paused nor cancelled: so its mail cannot go out.
+    if "name=later" in command:
+        provider(installation, "drain")
     if "/start" in command:
-        # What has no mail waiting any more is done, and cannot be paused; its worker has not come by yet, or has.
         assert json.loads(output)["state"] == "sending"
+    if "/cancel" in command:
+        provider(installation, "resume")
+
+
+def provider(installation: Installation, word: str) -> None:
+    """Shut or open the only way out; once this returns the workers know, where it is shut."""
+    done = installation.run("providers", word, "capture")
+    assert done.returncode == 0, done.stderr
 
 
 def check(installation: Installation, outputs: dict[str, str], names: dict[str, str], place: Path) -> None:

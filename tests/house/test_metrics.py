@@ -106,7 +106,7 @@ class Prometheus:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         self._output.close()
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ class Prometheus:
             if error.code != 503:  # not ready yet
                 pytest.fail(f"{expression}: {said}")
             return []
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # nor this, or not in time
             return []
 
     def value(self, expression: str) -> float | None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 #: what makes each command short; a later option counts
@@ -20,6 +22,7 @@ _SHORT = {
 }
 
 
+@pytest.mark.timeout(900)
 def test_every_command_runs_and_reports(tmp_path: Path) -> None:
     said: dict[str, str] = {}
     for block in re.findall(r"^```sh\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL):
@@ -32,7 +35,7 @@ def test_every_command_runs_and_reports(tmp_path: Path) -> None:
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 capture_output=True,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
             assert done.returncode == 0, (line, done.stdout, done.stderr)
             said[words[2]] = done.stdout

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from relay import supervisor as supervising
 from relay.core.errors import Misconfigured
 from relay.embedded import EmbeddedValkey
 from relay.observe import logs
@@ -73,6 +74,7 @@ CHILDREN = {
 
 def main() -> int:
     logs.configure(LogSettings(format="json", level="debug"), role="up")
+    supervising._SAME_CTRL_C = float(os.environ.get("SAME_CTRL_C", supervising._SAME_CTRL_C))
     valkey = EmbeddedValkey(Path(sys.argv[1])) if sys.argv[1] != "-" else None
     supervisor = Supervisor(
         [Child(name, CHILDREN[name]) for name in sys.argv[2:]],

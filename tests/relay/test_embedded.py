@@ -19,7 +19,7 @@ from relay.core.errors import Misconfigured
 from relay.embedded import EmbeddedValkey, socket_path
 from tests.services import short_directory
 
-PATIENCE = 30  # seconds until a condition that must come true is given up
+PATIENCE = 90  # seconds until a condition that must come true is given up
 
 
 @pytest.fixture
@@ -176,13 +176,14 @@ def test_one_that_keeps_dying_is_restarted_more_and_more_slowly(valkey, monkeypa
     deadline = time.monotonic() + PATIENCE
     while len(pauses) < 4:
         assert time.monotonic() < deadline
-        before = valkey._restart_at
+        known, began = valkey._restart_at, time.monotonic()
         valkey.poll()
-        if valkey._restart_at not in {None, before}:
-            pauses.append(valkey._restart_at - time.monotonic())
+        if valkey._restart_at not in {None, known}:
+            pauses.append((valkey._restart_at - time.monotonic(), valkey._restart_at - began))
         time.sleep(0.005)
-    assert pauses == sorted(pauses)
-    assert pauses[-1] > 2 * pauses[0]
+    # A pause began within the call, however long that took.
+    for (least, most), pause in zip(pauses, [0.1, 0.2, 0.4, 0.8], strict=True):
+        assert least <= pause <= most
 
 
 def test_backoff_doubles_to_its_limit_and_forgets_after_health():

@@ -76,7 +76,7 @@ class Door:
         await self.database.close()
 
     def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     @property
     def port(self) -> int:
@@ -124,7 +124,7 @@ class Client:
 
     def __init__(self, address: tuple[str, int], door: Door) -> None:
         self.door = door
-        self.socket: socket.socket = socket.create_connection(address, timeout=30)
+        self.socket: socket.socket = socket.create_connection(address, timeout=90)
         self._buffer = b""
 
     def send(self, data: bytes) -> None:

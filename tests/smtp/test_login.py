@@ -54,7 +54,7 @@ def test_a_user_is_locked_wherever_the_guesses_come_from_but_not_where_its_key_i
 
 def test_a_lock_ends(valkey_url: str) -> None:
     async def main() -> None:
-        throttle = Throttle(failures=1, lock=1, url=valkey_url)
+        throttle = Throttle(failures=1, lock=5, url=valkey_url)
         await throttle.failed("192.0.2.1", "a")
         assert await throttle.locked("192.0.2.1", "b")
         async with asyncio.timeout(30):
