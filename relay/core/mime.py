@@ -35,12 +35,14 @@ class Field(NamedTuple):
 
 
 def has_bare_ends(data: bytes) -> bool:
-    """Whether a CR or a LF stands alone. Two expressions that begin with an octet look twice as fast as counting pairs."""
+    """Whether a CR or a LF stands alone."""
+    # Two expressions that begin with an octet are twice as fast as counting pairs.
     return _BARE_LF.search(data) is not None or _BARE_CR.search(data) is not None
 
 
 def has_dotted_line(data: bytes) -> bool:
-    """Whether a line after the first begins with a dot. From the end it is found, or not, four times as fast."""
+    """Whether a line after the first begins with a dot."""
+    # From the end it is found, or not, four times as fast.
     return data.rfind(b"\r\n.") >= 0
 
 
