@@ -43,7 +43,7 @@ FAULTS = Counter("pillarbox_faults_total", "Things that should not happen, by wh
 # Read from the record when asked, by the API.
 OLDEST_SECONDS = Gauge(
     "pillarbox_queue_oldest_seconds",
-    "Since when the oldest mail that waits in a lane was accepted.",
+    "Since when the mail of a lane is tried that has waited longest: its acceptance, or the time it was to wait for.",
     ("lane",),
 )
 OVERDUE_SECONDS = Gauge(

@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from relay.core.ids import made_at
 from relay.core.status import MAIL_LANES, State
+from relay.core.timing import timing_of
 from relay.store import circuits, fairness
 from relay.store import tables as t
 from relay.store.circuits import Shared
@@ -16,6 +16,8 @@ from relay.store.types import Instant
 
 #: what is counted of anything at most
 MOST = 100_000
+#: of those that wait, how many of the first accepted are asked for their own times
+_FIRST = 50
 
 
 @dataclass(slots=True)
@@ -25,7 +27,7 @@ class LaneStanding:
     #: recipients by state, `MOST` where there are more
     recipients: dict[str, int] = field(default_factory=dict)
     overdue: float = 0.0  #: for how long the one that has been due longest has been
-    oldest: float = 0.0  #: since the oldest of those that wait was accepted
+    oldest: float = 0.0  #: since when the one is tried that has waited longest; none yet of what is for later
 
 
 @dataclass(slots=True)
@@ -52,8 +54,17 @@ def _stopped(state: State) -> sa.Select[Any]:
 
 _LANE = sa.bindparam("b_lane", type_=sa.String())
 _QUEUED = sa.and_(_r.state == sa.literal_column("'queued'"), _r.lane == _LANE)
-_some = sa.select(_r.id).where(_QUEUED).limit(MOST).subquery()
-_WAITING = sa.select(sa.func.count(), sa.func.min(_some.c.id))
+_some = sa.select(_r.message_id, _r.attempts, _r.waiting_for, _r.due_at).where(_QUEUED).limit(MOST).subquery()
+_WAITING = sa.select(sa.func.count()).select_from(_some)
+# What was never tried and is not due has a time of its own, or quiet hours.
+_late = sa.or_(
+    _some.c.attempts > 0,
+    _some.c.waiting_for.is_not(None),
+    _some.c.due_at <= sa.bindparam("b_now", type_=Instant()),
+)
+_OLDEST = sa.select(t.message.c.accepted_at, t.message.c.options).where(
+    t.message.c.id.in_(sa.select(_some.c.message_id).where(_late).order_by(_some.c.message_id).limit(_FIRST))
+)
 _held = sa.select(_r.lane).where(_r.state == sa.literal_column("'sending'")).limit(MOST).subquery()
 _SENDING = sa.select(_held.c.lane, sa.func.count()).group_by(_held.c.lane)
 _STOPPED = {state: _stopped(state) for state in (State.HELD, State.PARKED)}
@@ -66,10 +77,14 @@ def look(connection: sa.Connection, *, now: datetime, alive_since: datetime) -> 
     lanes = {lane.value: LaneStanding() for lane in MAIL_LANES}
     for name, lane in lanes.items():
         due = fairness.first_due(connection, name)
-        count, oldest = connection.execute(_WAITING, {"b_lane": name}).one()
+        count = connection.execute(_WAITING, {"b_lane": name}).scalar_one()
         lane.recipients[State.QUEUED] = count
         lane.overdue = _seconds(now, due)
-        lane.oldest = _seconds(now, made_at(oldest) if oldest is not None else None)
+        waiting = connection.execute(_OLDEST, {"b_lane": name, "b_now": now}) if count else ()
+        lane.oldest = max(
+            (_seconds(now, timing_of(accepted_at, options).began) for accepted_at, options in waiting),
+            default=0.0,
+        )
     for name, count in connection.execute(_SENDING):
         lanes[name].recipients[State.SENDING] = count
     for state, statement in _STOPPED.items():

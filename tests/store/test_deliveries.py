@@ -331,6 +331,24 @@ def test_a_waiting_room_lets_urgent_mail_in_first_and_each_account_in_its_turn(p
     play(scene)
 
 
+def test_mail_for_later_is_not_late_before_its_time(play):
+    async def scene(database: Database, account: int) -> None:
+        began = later(0)
+
+        async def oldest(after: float) -> float:
+            moment = began + timedelta(seconds=after)
+            return (await database.read(watch.look, now=moment, alive_since=began)).lanes["normal"].oldest
+
+        await database.write(messages.insert, [submission(account, send_at=began + timedelta(hours=10))])
+        assert await oldest(9 * 3600) == 0
+        assert await oldest(11 * 3600) == 3600
+        await database.write(messages.insert, [submission(account)])
+        assert 8 * 3600 < await oldest(9 * 3600) <= 9 * 3600
+        assert 10 * 3600 < await oldest(11 * 3600) <= 11 * 3600
+
+    play(scene)
+
+
 def test_those_who_watch_see_what_a_person_is_to_see_to(play):
     async def scene(database: Database, account: int) -> None:
         for state in ("held", "parked", "parked", "queued"):
