@@ -1,5 +1,7 @@
 """The last step of every door: make a submission durable, then ask for its delivery."""
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -18,6 +20,10 @@ from relay.store.writer import GroupWriter
 _GROUP_BYTES = 8 * 1024 * 1024
 #: seconds that a busy door waits for company before a commit at most
 _LINGER = 0.004
+#: seconds in which a record that was lost sight of may come back, for clients to hear what became of their mail
+_PATIENCE = 15.0
+#: seconds between two looks for it
+_PAUSE = 0.25
 #: octets in memory of mails that wait for their commit, beyond which a door takes no more: the record may be slow
 _MOST = 128 * 1024 * 1024
 
@@ -96,7 +102,13 @@ class Intake:
         await self._writer.join()
 
     async def _commit(self, group: Sequence[Submission]) -> Sequence[Stored]:
-        stored = await self._database.write(messages.insert, messages.prepare(group))
+        rows = messages.prepare(group)
+        try:
+            stored = await self._database.write(messages.insert, rows)
+        except Unavailable as error:
+            if not error.unclear or not await self._was_stored(rows.stored):
+                raise
+            stored = rows.stored
         lanes: dict[str, list[int]] = {}
         for submission, one in zip(group, stored, strict=True):
             submission.tail.close()
@@ -105,6 +117,22 @@ class Intake:
         for lane, ids in lanes.items():
             self._queue.deliver(lane, ids)
         return stored
+
+    async def _was_stored(self, stored: Sequence[Stored]) -> bool:
+        """Whether a group is in the record although the answer to its commit was lost.
+
+        A client that is put off sends its mail again, and the first of the two would go out as well.
+        """
+        written = next((one.id for one in stored if one.earlier is None), None)
+        if written is None:
+            return True
+        patience = time.monotonic() + _PATIENCE
+        while time.monotonic() < patience:
+            # A server that only lost the line may be committing still; one that has ended is starting again.
+            await asyncio.sleep(_PAUSE)
+            with contextlib.suppress(Unavailable):
+                return await self._database.read(messages.exists, written)
+        return False
 
 
 def _in_memory(submission: Submission) -> int:

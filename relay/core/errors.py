@@ -39,6 +39,8 @@ class Unavailable(RelayError):
         super().__init__(message)
         #: seconds after which trying again makes sense
         self.retry_after = retry_after
+        #: what was asked for may have been done all the same: the line was lost before the answer came
+        self.unclear = False
 
 
 class Full(Unavailable):

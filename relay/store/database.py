@@ -53,7 +53,7 @@ class Database(ABC):
     _since: float | None = None
     _told = float("-inf")
 
-    def _away(self, error: Exception) -> Unavailable:
+    def _away(self, error: Exception, *, unclear: bool = False) -> Unavailable:
         """What to raise where `error` is the database's own; its words go to the log, now and then."""
         moment = time.monotonic()
         if self._since is None:
@@ -61,7 +61,9 @@ class Database(ABC):
         if moment - self._told > _TELL:
             self._told = moment
             facts.record_away(words_of(error))
-        return Full() if _is_full(error) else Unavailable()
+        away = Full() if _is_full(error) else Unavailable()
+        away.unclear = unclear
+        return away
 
     def _here(self) -> None:
         if self._since is not None:
@@ -72,7 +74,8 @@ class Database(ABC):
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a transaction that is committed, durably, when this returns.
 
-        Raises `Unavailable` when the database cannot be reached or is locked for too long.
+        Raises `Unavailable` when the database cannot be reached or is locked for too long; an `unclear` one when it
+        may have committed.
         """
 
     @abstractmethod
@@ -383,18 +386,20 @@ class PostgresDatabase(Database):
         return await self._transact(self._hasty, work, *args, **kwargs)
 
     async def _transact(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        committing = False
         try:
             async with engine.begin() as connection:
                 result = await connection.run_sync(work, *args, **kwargs)
+                committing = True
         except (OSError, sa.exc.TimeoutError) as error:
-            raise self._away(error) from error
+            raise self._away(error, unclear=committing) from error
         except sa.exc.DBAPIError as error:
             if (
                 error.connection_invalidated
                 or isinstance(error, sa.exc.InterfaceError | sa.exc.OperationalError)
                 or _state(error)[:2] in _NOT_OUR_FAULT
             ):
-                raise self._away(error) from error
+                raise self._away(error, unclear=committing) from error
             raise
         self._here()
         return result

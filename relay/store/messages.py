@@ -206,7 +206,12 @@ def _recipient_rows(
         }
 
 
+def exists(connection: sa.Connection, identifier: int) -> bool:
+    return connection.execute(_HERE, {"b_id": identifier}).first() is not None
+
+
 # Built once: building a statement costs more than running it.
+_HERE = sa.select(t.message.c.id).where(t.message.c.id == sa.bindparam("b_id", type_=BigInt))
 _ONE = sa.select(t.message).where(t.message.c.id == sa.bindparam("b_id", type_=BigInt))
 _OWN = _ONE.where(t.message.c.account_id == sa.bindparam("b_account_id", type_=BigInt))
 _PARAMS = sa.select(t.params.c.message_id, t.params.c.params).where(
