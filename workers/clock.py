@@ -36,6 +36,8 @@ async def serve(context: Context) -> None:
             if leads:
                 await takeover.run()
                 await tick(context)
+            else:
+                takeover.follow()
         except Unavailable as error:
             facts.fault("clock", error)
         except Exception as error:

@@ -18,6 +18,10 @@ from relay.store import recovery, setback
 _STEADY = 3.0
 #: seconds for which the record may be out of reach
 _REACH = 5.0
+#: seconds after a jump in which what was reckoned before it may still be written
+_LATE = 30.0
+#: seconds after which whoever leads has seen to a jump
+_SEEN_TO = 20.0
 
 
 class Takeover:
@@ -29,8 +33,10 @@ class Takeover:
         self._passed, self._wall = time.monotonic(), now()
         #: monotonic time before which nothing is taken back
         self._not_before = -math.inf
-        #: by how much the clock was put back, where the record does not know yet
-        self._behind = timedelta()
+        #: by how much the clock was put back, where the record does not know yet, and when
+        self._behind, self._jumped = timedelta(), -math.inf
+        #: by how much it was, for late-comers, and monotonic time until which they may come
+        self._late, self._late_until = timedelta(), -math.inf
 
     def note(self) -> None:
         """Compare the clock with the time that has passed since the last call."""
@@ -42,15 +48,28 @@ class Takeover:
             facts.clock_jumped(jump)
             if jump < 0:
                 self._behind += timedelta(seconds=-jump)
+                self._jumped = passed
         if abs(jump) > _STEADY or since > max(_REACH, self._settings.lease / 2):
             self._not_before = passed + self._settings.lease
+
+    def follow(self) -> None:
+        """Another one leads. What it has seen to is not to be done again by whoever leads next."""
+        if self._passed > self._jumped + _SEEN_TO:
+            self._behind = timedelta()
+
+    async def _set_back(self) -> None:
+        database = self._context.database
+        if self._behind:
+            await database.write(setback.set_back, self._behind, now=now())
+            self._late, self._behind = self._behind, timedelta()
+            self._late_until = time.monotonic() + max(_LATE, self._settings.lease)
+        elif time.monotonic() < self._late_until:
+            await database.write(setback.late_comers, self._late, now=now(), lease=self._settings.lease)
 
     async def run(self) -> None:
         """Put expired claims back into the queue. Raises `Unavailable`."""
         database = self._context.database
-        if self._behind:
-            await database.write(setback.set_back, self._behind, now=now())
-            self._behind = timedelta()
+        await self._set_back()
         if time.monotonic() < self._not_before:
             return
         moment = now()
