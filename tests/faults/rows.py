@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import smtplib
@@ -85,10 +86,12 @@ def at(*points: str) -> Callable[[Campaign], Damage]:
 def hang_up(campaign: Campaign) -> Figures:
     """Clients that close right after the dot, mixed with some that stay."""
     units: list[Unit] = []
+    # Played again, it is about other mail.
+    name = f"hangup{secrets.token_hex(4)}"
 
     def fault(_: Campaign) -> Damage:
         for number in range(30):
-            unit = Unit(f"take-hangup-{campaign.sink.port}-{number}@far.example", "smtp", Answer.UNKNOWN)
+            unit = Unit(f"take-{name}-{number}@far.example", "smtp", Answer.UNKNOWN)
             with socket.create_connection(("127.0.0.1", campaign.installation.smtp_port), 60) as line:
                 door = smtplib.SMTP()
                 door.sock = line
@@ -107,7 +110,7 @@ def hang_up(campaign: Campaign) -> Figures:
         return Damage()
 
     figures = campaign.play(fault)
-    stored = campaign.count(units, time.time(), Damage(), mark="-hangup-")
+    stored = campaign.count(units, time.time(), Damage(), mark=f"-{name}-")
     stored.notes = [f"{stored.repeated} of {len(units)} such mails were stored, and each went out once"]
     stored.repeated = stored.runs = 0
     return figures + stored
