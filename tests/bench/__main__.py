@@ -123,9 +123,12 @@ def written(whole: dict[str, Any]) -> str:
             f" {whole['mails']:,} mails. Medians, [least to most]."
         ),
     ]
+    # One run is not compared with another.
+    apart = {one.partition(" ")[0] for one in whole["apart"]}
     for load, found in results.items():
         lines += ["", f"## {load}", "", f"{SAID[load]}.", "", report.table(found)]
-        ratios = report.ratios(found, "pillarbox")
+        beside = {name: rounds for name, rounds in found.items() if name not in apart}
+        ratios = report.ratios(beside, "pillarbox")
         if ratios and LOADS[load]["rate"] == 0:
             lines += ["", ratios]
         lines += ["", f"![Mails per second: {load}](bench-{load}.svg)"]
@@ -142,9 +145,11 @@ def written(whole: dict[str, Any]) -> str:
 
 def _with_earlier(whole: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """What an earlier run has found, with what this one adds."""
+    fewer = "" if whole["mails"] == earlier["mails"] else f" ({whole['mails']:,} mails a round)"
     for load, found in whole["results"].items():
         if load in earlier["results"]:
-            earlier["apart"] += [name for name in found if name not in earlier["apart"]]
+            apart = [name + fewer for name in found]
+            earlier["apart"] += [one for one in apart if one not in earlier["apart"]]
         earlier["results"].setdefault(load, {}).update(found)
     there = {name for found in earlier["results"].values() for name in found}
     earlier["left_out"] = {name: why for name, why in earlier["left_out"].items() if name not in there}
