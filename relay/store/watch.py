@@ -54,16 +54,28 @@ def _stopped(state: State) -> sa.Select[Any]:
 
 _LANE = sa.bindparam("b_lane", type_=sa.String())
 _QUEUED = sa.and_(_r.state == sa.literal_column("'queued'"), _r.lane == _LANE)
-_some = sa.select(_r.message_id, _r.attempts, _r.waiting_for, _r.due_at).where(_QUEUED).limit(MOST).subquery()
+_NOW = sa.bindparam("b_now", type_=Instant())
+_some = sa.select(_r.id).where(_QUEUED).limit(MOST).subquery()
 _WAITING = sa.select(sa.func.count()).select_from(_some)
-# What was never tried and is not due has a time of its own, or quiet hours.
-_late = sa.or_(
-    _some.c.attempts > 0,
-    _some.c.waiting_for.is_not(None),
-    _some.c.due_at <= sa.bindparam("b_now", type_=Instant()),
-)
-_OLDEST = sa.select(t.message.c.accepted_at, t.message.c.options).where(
-    t.message.c.id.in_(sa.select(_some.c.message_id).where(_late).order_by(_some.c.message_id).limit(_FIRST))
+
+
+def _first(ids: sa.Select[Any]) -> sa.Select[Any]:
+    """What the messages of the first of these recipients say of their times."""
+    few = sa.select(_r.message_id).where(_r.id.in_(ids.limit(_FIRST)))
+    return sa.select(t.message.c.accepted_at, t.message.c.options).where(t.message.c.id.in_(few))
+
+
+# The index of what is due has all that is asked for here.
+_due = sa.select(_r.id).where(_QUEUED, _r.due_at <= _NOW).limit(MOST).subquery()
+_later = sa.select(_r.id, _r.attempts, _r.waiting_for).where(_QUEUED, _r.due_at > _NOW).limit(MOST).subquery()
+_OLDEST = (
+    _first(sa.select(_due.c.id).order_by(_due.c.id)),
+    # What was never tried and is not due has a time of its own, or quiet hours.
+    _first(
+        sa.select(_later.c.id)
+        .where(sa.or_(_later.c.attempts > 0, _later.c.waiting_for.is_not(None)))
+        .order_by(_later.c.id)
+    ),
 )
 _held = sa.select(_r.lane).where(_r.state == sa.literal_column("'sending'")).limit(MOST).subquery()
 _SENDING = sa.select(_held.c.lane, sa.func.count()).group_by(_held.c.lane)
@@ -80,11 +92,9 @@ def look(connection: sa.Connection, *, now: datetime, alive_since: datetime) -> 
         count = connection.execute(_WAITING, {"b_lane": name}).scalar_one()
         lane.recipients[State.QUEUED] = count
         lane.overdue = _seconds(now, due)
-        waiting = connection.execute(_OLDEST, {"b_lane": name, "b_now": now}) if count else ()
-        lane.oldest = max(
-            (_seconds(now, timing_of(accepted_at, options).began) for accepted_at, options in waiting),
-            default=0.0,
-        )
+        for statement in _OLDEST if count else ():
+            for accepted_at, options in connection.execute(statement, {"b_lane": name, "b_now": now}):
+                lane.oldest = max(lane.oldest, _seconds(now, timing_of(accepted_at, options).began))
     for name, count in connection.execute(_SENDING):
         lanes[name].recipients[State.SENDING] = count
     for state, statement in _STOPPED.items():
