@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -120,12 +121,15 @@ def haraka(options: argparse.Namespace) -> dict[str, float]:
         )
         binary = options.haraka / "node_modules" / ".bin" / "haraka"
         with (directory / "log").open("wb") as log:
-            process = subprocess.Popen([str(binary), "-c", str(directory)], stdout=log, stderr=log)
+            # Node.js may come as a package whose command is a program that starts it: both are to end.
+            process = subprocess.Popen(
+                [str(binary), "-c", str(directory)], stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 wait_for(lambda: _greets(port), "Haraka's opening", 30)
                 return _relay(options, process.pid, port, sink)
             finally:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait(30)
 
 
