@@ -8,8 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
-import pytest
-
 from tests import debian, services
 from tests.installation import free_port
 from tests.journeys import wrapped
@@ -37,7 +35,7 @@ _MOUNTS = {"spool": "/var/spool", "lib": "/var/lib", "run": "/run"}
 
 @functools.cache
 def _apart() -> Sequence[str]:
-    """The command before a command that may mount; skips the test where nobody lets us."""
+    """The command before a command that may mount; none where nobody lets us."""
     for more in (["--user", "--map-root-user"], []):
         command = ["unshare", *more, "--mount"]
         if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
@@ -49,7 +47,7 @@ def _apart() -> Sequence[str]:
 def running(home: int, further: int) -> Iterator[int]:
     """Its port. Bounces go to `home`, other mail to `further`; it is warned of after 1 s and given up after 6."""
     if not _apart():
-        pytest.skip(
+        raise services.ServiceMissing(
             "OpenSMTPD keeps its queue in /var/spool, and neither root nor user namespaces let us mount there"
         )
     debian.unpack(*_PACKAGES)

@@ -6,27 +6,18 @@ import sqlite3
 import pytest
 
 from relay.core.errors import Full
-from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
-from relay.core.status import Door
+from relay.core.message import MemoryTail, Submission
 from relay.intake import Intake
 from relay.queue import NoQueue
 from relay.store import accounts, messages
 from relay.store.database import open_database
+from tests.submissions import submission
 
 KIB = 1024
 
 
 def mail(account: int, octets: int) -> Submission:
-    return Submission(
-        account_id=account,
-        key_id=None,
-        door=Door.REST,
-        sender="",
-        recipients=[EnvelopeRecipient("a@example.net")],
-        head=b"From: a@example.org\r\n\r\n",
-        tail=MemoryTail(b"x" * octets),
-        from_="a@example.org",
-    )
+    return submission(account, tail=MemoryTail(b"x" * octets))
 
 
 def test_no_more_is_taken_than_memory_is_for(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

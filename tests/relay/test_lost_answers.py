@@ -10,14 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from relay.core.errors import Unavailable
-from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
-from relay.core.status import Door
 from relay.intake import Intake
 from relay.queue import NoQueue
 from relay.store import accounts
 from relay.store import tables as t
 from relay.store.database import open_database
 from tests.services import short_directory
+from tests.submissions import submission
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -76,19 +75,6 @@ async def line_to(url: str) -> AsyncIterator[tuple[Line, str]]:
         directory.rmdir()
 
 
-def mail(account: int, number: int) -> Submission:
-    return Submission(
-        account_id=account,
-        key_id=None,
-        door=Door.SMTP,
-        sender="from@example.org",
-        recipients=[EnvelopeRecipient(f"{number}@x.example")],
-        head=b"Subject: x\r\n\r\n",
-        tail=MemoryTail(b"body\r\n"),
-        from_="from@example.org",
-    )
-
-
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_mail_is_stored_when_and_only_when_its_client_is_told_so(postgres_url: str, cut: str) -> None:
     async def main() -> None:
@@ -100,9 +86,10 @@ def test_mail_is_stored_when_and_only_when_its_client_is_told_so(postgres_url: s
                 line.cut = cut
                 # Two go in a group, as they do at a busy door.
                 answers = await asyncio.gather(
-                    *(intake.accept(mail(account, number)) for number in range(2)), return_exceptions=True
+                    *(intake.accept(submission(account, f"{number}@x.example")) for number in range(2)),
+                    return_exceptions=True,
                 )
-                answers.append(await intake.accept(mail(account, 2)))
+                answers.append(await intake.accept(submission(account, "2@x.example")))
                 stored = await database.read(lambda c: set(c.execute(sa.select(t.message.c.id)).scalars()))
             finally:
                 await intake.close()
@@ -130,7 +117,7 @@ def test_a_record_that_stays_away_is_not_waited_for_without_end(
             line._server = Path("/nowhere")
             try:
                 with pytest.raises(Unavailable):
-                    await intake.accept(mail(account, 0))
+                    await intake.accept(submission(account))
             finally:
                 await intake.close()
                 await database.close()

@@ -7,13 +7,12 @@ import pytest
 
 from relay.capacity import Space
 from relay.core.errors import Full
-from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
-from relay.core.status import Door
 from relay.intake import Intake
 from relay.queue import NoQueue
 from relay.store import accounts
 from relay.store.database import open_database
 from tests.installation import Installation, wait_for
+from tests.submissions import submission
 
 
 def test_nothing_is_stored_until_there_is_room(sqlite_url: str, tmp_path: Path) -> None:
@@ -22,20 +21,11 @@ def test_nothing_is_stored_until_there_is_room(sqlite_url: str, tmp_path: Path) 
         account = await database.write(accounts.create_account, "a", senders=("*",))
         space = Space(tmp_path, 10**30)
         intake = Intake(database, NoQueue(), None, space)
-        submission = Submission(
-            account_id=account,
-            key_id=None,
-            door=Door.REST,
-            sender="",
-            recipients=[EnvelopeRecipient("a@example.net")],
-            head=b"From: a@example.org\r\n\r\n",
-            tail=MemoryTail(b"x\r\n"),
-            from_="a@example.org",
-        )
+        mail = submission(account)
         with pytest.raises(Full):
-            await intake.accept(submission)
+            await intake.accept(mail)
         space._minimum, space._looked = 1, 0.0
-        await intake.accept(submission)
+        await intake.accept(mail)
         await intake.close()
         await database.close()
 

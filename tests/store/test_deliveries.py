@@ -11,29 +11,16 @@ import sqlalchemy as sa
 
 from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
-from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind, Submission
-from relay.core.status import Classification, Door, State
+from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind
+from relay.core.status import Classification, State
 from relay.store import accounts, circuits, deliveries, messages, recovery, watch
 from relay.store import tables as t
 from relay.store.database import Database, open_database
 from relay.store.deliveries import ClaimedMail, Settlement
 from relay.store.fairness import Turn
+from tests.submissions import submission
 
 LEASE = 30.0
-
-
-def submission(account: int, *addresses: str, **fields: Any) -> Submission:
-    return Submission(
-        account_id=account,
-        key_id=None,
-        door=Door.SMTP,
-        sender="from@example.org",
-        recipients=[EnvelopeRecipient(address) for address in addresses or ("to@example.net",)],
-        head=b"Subject: x\r\n\r\n",
-        tail=MemoryTail(b"body\r\n"),
-        from_="from@example.org",
-        **fields,
-    )
 
 
 def later(seconds: float) -> datetime:

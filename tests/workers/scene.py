@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from providers.memory import Memory
 from relay.core import routes
 from relay.core.clock import now
-from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
+from relay.core.message import MemoryTail, Submission
 from relay.core.provider import Provider
-from relay.core.status import Door, State
+from relay.core.status import State
 from relay.delivery.engine import Engine
 from relay.delivery.ways import Setup
 from relay.routing import Router, Rule, Tolerance
@@ -23,6 +23,7 @@ from relay.store import accounts, deliveries, messages, recovery
 from relay.store import tables as t
 from relay.store.database import Database, open_database
 from relay.store.messages import Stored
+from tests.submissions import submission
 
 
 @dataclass
@@ -54,25 +55,8 @@ class Scene:
 
         return await self.database.write(take)
 
-    def _mail(
-        self,
-        addresses: Sequence[str],
-        *,
-        body: bytes = b"body\r\n",
-        head: bytes = b"Subject: x\r\n\r\n",
-        **fields: Any,
-    ) -> Submission:
-        return Submission(
-            account_id=self.account,
-            key_id=None,
-            door=Door.SMTP,
-            sender="from@example.org",
-            recipients=[EnvelopeRecipient(address) for address in addresses],
-            head=head,
-            tail=MemoryTail(body),
-            from_="from@example.org",
-            **fields,
-        )
+    def _mail(self, addresses: Sequence[str], *, body: bytes = b"body\r\n", **fields: Any) -> Submission:
+        return submission(self.account, *addresses, tail=MemoryTail(body), **fields)
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """Wait for `condition`, a function or coroutine function, to be true."""

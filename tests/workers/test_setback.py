@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from relay.core import clock
 from relay.core.ids import floor_at
-from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
-from relay.core.status import Door, State
+from relay.core.status import State
 from relay.sections import DeliverySettings
 from relay.store import accounts, messages
 from relay.store import tables as t
 from relay.store.database import Database, open_database
+from tests.submissions import submission
 from workers.takeover import Takeover
 
 pytestmark = pytest.mark.anyio
@@ -43,20 +43,8 @@ class Play:
 
     async def mail(self, **fields: Any) -> int:
         """A mail that a door has made now by its clock."""
-        moment = self.now()
-        submission = Submission(
-            account_id=self.account,
-            key_id=None,
-            door=Door.SMTP,
-            sender="from@example.org",
-            recipients=[EnvelopeRecipient("a@x.example")],
-            head=b"Subject: x\r\n\r\n",
-            tail=MemoryTail(b"body\r\n"),
-            from_="from@example.org",
-            id=floor_at(moment),
-            **fields,
-        )
-        (stored,) = await self.database.write(messages.insert, [submission])
+        mail = submission(self.account, id=floor_at(self.now()), **fields)
+        (stored,) = await self.database.write(messages.insert, [mail])
         return stored.id
 
     async def change(self, identifier: int, **values: Any) -> None:
