@@ -44,6 +44,8 @@ _NOT_OUR_FAULT = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 _BUSY = 10.0
 #: seconds that closing waits for transactions in hand
 _PATIENCE = 30.0
+#: macOS has no other
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class Database(ABC):
@@ -137,7 +139,9 @@ class SqliteDatabase(Database):
     """One writer thread and a few reader threads, each with its own connection.
 
     Writers of several processes queue on a file lock rather than on SQLite's own: its busy handler sleeps and
-    polls, so a short transaction can wait many times its own length and nothing is fair.
+    polls, so a short transaction can wait many times its own length and nothing is fair. Who has committed lets the
+    next one in and waits for the disk then: a sync of the log is a sync of all that stands in it before, whoever wrote
+    that. SQLite itself (`synchronous=FULL`) would sync under its lock.
     """
 
     dialect = "sqlite"
@@ -149,19 +153,18 @@ class SqliteDatabase(Database):
         self._readers = ThreadPoolExecutor(_READERS, "sqlite-read")
         self._local = threading.local()
         self._connections: list[sa.Connection] = []
-        self._synchronous = "FULL"
         self._lock = -1
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_turn("FULL", partial(_with_connection, work, args, kwargs))
+        return await self._in_turn(partial(_with_connection, work, args, kwargs), durable=True)
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_turn("NORMAL", partial(_with_connection, work, args, kwargs))
+        return await self._in_turn(partial(_with_connection, work, args, kwargs), durable=False)
 
-    async def _in_turn(self, synchronous: str, work: Callable[[sa.Connection], T]) -> T:
+    async def _in_turn(self, work: Callable[[sa.Connection], T], *, durable: bool) -> T:
         """A lock on a file is waited for without an end, and its holder may have been stopped."""
         loop = asyncio.get_running_loop()
-        job = _Job(synchronous, work, loop, loop.create_future())
+        job = _Job(work, loop, loop.create_future(), durable=durable)
         alarm = loop.call_later(_BUSY, job.give_up)
         self._writer.put(job)
         try:
@@ -179,9 +182,7 @@ class SqliteDatabase(Database):
     def _write(self, job: "_Job") -> Any:
         try:
             connection, driver = self._connection()
-            if job.synchronous != self._synchronous:
-                driver.execute(f"PRAGMA synchronous={job.synchronous}")
-                self._synchronous = job.synchronous
+            before = driver.total_changes
             with self._write_lock():
                 if not job.take():
                     raise Unavailable
@@ -192,9 +193,24 @@ class SqliteDatabase(Database):
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
                     raise
-                self._here()
-                return result
+            if job.durable and driver.total_changes != before:
+                self._sync()
+            self._here()
+            return result
         except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+            raise self._away(error) from error
+
+    def _sync(self) -> None:
+        """Wait until what was committed is on disk."""
+        try:
+            # Opened each time, which is nothing beside the sync: a log that was kept open could be one that SQLite has
+            # replaced since. SQLite has no locks on this file that closing it could give away.
+            log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _fdatasync(log)
+            finally:
+                os.close(log)
+        except OSError as error:
             raise self._away(error) from error
 
     def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -214,6 +230,8 @@ class SqliteDatabase(Database):
             connection = self._engine.connect()
             self._connections.append(connection)
             driver: Any = connection.connection.driver_connection
+            # Commits do not sync: `_sync` does.
+            driver.execute("PRAGMA synchronous=NORMAL")
             found = self._local.connection = connection, driver
         return found
 
@@ -250,16 +268,17 @@ def _with_connection(
 class _Job:
     """A write: taken by the thread that begins it, or by a caller who waits no longer."""
 
-    __slots__ = ("_left", "future", "loop", "synchronous", "work")
+    __slots__ = ("_left", "durable", "future", "loop", "work")
 
     def __init__(
         self,
-        synchronous: str,
         work: Callable[[sa.Connection], Any],
         loop: asyncio.AbstractEventLoop,
         future: asyncio.Future[Any],
+        *,
+        durable: bool,
     ) -> None:
-        self.synchronous = synchronous
+        self.durable = durable
         self.work = work
         self.loop = loop
         self.future = future
