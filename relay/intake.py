@@ -102,7 +102,7 @@ class Intake:
         await self._writer.join()
 
     async def _commit(self, group: Sequence[Submission]) -> Sequence[Stored]:
-        rows = messages.prepare(group)
+        rows = messages.prepare(group, self._database.dialect)
         try:
             stored = await self._database.write(messages.insert, rows)
         except Unavailable as error:

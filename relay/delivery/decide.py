@@ -11,8 +11,9 @@ from relay.core.event import EventKind
 from relay.core.provider import Outcome, OutcomeKind
 from relay.core.retry import Schedule
 from relay.core.status import State
-from relay.store.deliveries import Claim, Settlement, Switch
+from relay.store.deliveries import Claim
 from relay.store.reports import ref_key
+from relay.store.settling import Settlement, Switch
 
 #: seconds until a provider that wants an operator's attention is asked again
 _CONFIG_PAUSE = 60.0

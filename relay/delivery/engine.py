@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from relay.core.clock import now
 from relay.core.errors import Unavailable
@@ -180,7 +181,12 @@ class Engine:
         try:
             if state.hints:
                 ids = [state.hints.popleft() for _ in range(min(count, len(state.hints)))]
-                mails = await self._database.write_soon(deliveries.claim, ids, now=now(), lease=lease)
+                mails = await self._database.look_and_write_soon(
+                    partial(deliveries.look, message_ids=ids),
+                    lambda connection, seen: deliveries.claim(
+                        connection, ids, now=now(), lease=lease, seen=seen
+                    ),
+                )
             else:
                 state.look = False
                 mails = await self._database.write_soon(

@@ -14,7 +14,8 @@ from relay.observe import facts as log
 from relay.routing import FRESH, Block, Facts, History, Plan, Why, facts_of, switch_of
 from relay.store import circuits, deliveries
 from relay.store.database import Database
-from relay.store.deliveries import Claim, ClaimedMail, HandBack, Switch
+from relay.store.deliveries import Claim, ClaimedMail, HandBack
+from relay.store.settling import Switch
 
 #: seconds after which waiting mail is looked at even if nobody has let it in
 _WAIT = 300.0

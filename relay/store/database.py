@@ -28,6 +28,7 @@ from relay.child import call_thread
 from relay.core.errors import Full, Misconfigured, Unavailable
 from relay.observe import facts
 
+S = TypeVar("S")
 T = TypeVar("T")
 P = ParamSpec("P")
 Work = Callable[Concatenate[sa.Connection, P], T]
@@ -88,6 +89,12 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def look_and_write_soon(
+        self, look: Callable[[sa.Connection], S], work: Callable[[sa.Connection, S], T]
+    ) -> T:
+        """As `write_soon`, with what `look` has read: on SQLite before others have to wait for the transaction."""
+
+    @abstractmethod
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a transaction that changes nothing."""
 
@@ -140,7 +147,7 @@ class SqliteDatabase(Database):
 
     Writers of several processes queue on a file lock rather than on SQLite's own: its busy handler sleeps and
     polls, so a short transaction can wait many times its own length and nothing is fair. Who has committed lets the
-    next one in and waits for the disk then: a sync of the log is a sync of all that stands in it before, whoever wrote
+    next one in and waits for the disk then: a sync of the log is one of all that stands in it before, whoever wrote
     that. SQLite itself (`synchronous=FULL`) would sync under its lock.
     """
 
@@ -161,10 +168,26 @@ class SqliteDatabase(Database):
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in_turn(partial(_with_connection, work, args, kwargs), durable=False)
 
-    async def _in_turn(self, work: Callable[[sa.Connection], T], *, durable: bool) -> T:
+    async def look_and_write_soon(
+        self, look: Callable[[sa.Connection], S], work: Callable[[sa.Connection, S], T]
+    ) -> T:
+        seen: list[S] = []
+
+        def see(connection: sa.Connection) -> None:
+            seen.append(look(connection))
+
+        return await self._in_turn(lambda connection: work(connection, seen[0]), before=see, durable=False)
+
+    async def _in_turn(
+        self,
+        work: Callable[[sa.Connection], T],
+        *,
+        durable: bool,
+        before: Callable[[sa.Connection], None] | None = None,
+    ) -> T:
         """A lock on a file is waited for without an end, and its holder may have been stopped."""
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop, loop.create_future(), durable=durable)
+        job = _Job(work, loop, loop.create_future(), durable=durable, before=before)
         alarm = loop.call_later(_BUSY, job.give_up)
         self._writer.put(job)
         try:
@@ -182,7 +205,9 @@ class SqliteDatabase(Database):
     def _write(self, job: "_Job") -> Any:
         try:
             connection, driver = self._connection()
-            before = driver.total_changes
+            if job.before is not None:
+                _looking(connection, driver, job.before)
+            changes = driver.total_changes
             with self._write_lock():
                 if not job.take():
                     raise Unavailable
@@ -193,7 +218,7 @@ class SqliteDatabase(Database):
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
                     raise
-            if job.durable and driver.total_changes != before:
+            if job.durable and driver.total_changes != changes:
                 self._sync()
             self._here()
             return result
@@ -203,8 +228,8 @@ class SqliteDatabase(Database):
     def _sync(self) -> None:
         """Wait until what was committed is on disk."""
         try:
-            # Opened each time, which is nothing beside the sync: a log that was kept open could be one that SQLite has
-            # replaced since. SQLite has no locks on this file that closing it could give away.
+            # Opened each time, which is nothing beside the sync: one that was kept open could have been replaced
+            # since. SQLite has no locks on this file that closing it could give away.
             log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 _fdatasync(log)
@@ -216,11 +241,7 @@ class SqliteDatabase(Database):
     def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             connection, driver = self._connection()
-            driver.execute("BEGIN")
-            try:
-                return work(connection, *args, **kwargs)
-            finally:
-                _end(connection, driver, "ROLLBACK")
+            return _looking(connection, driver, work, *args, **kwargs)
         except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
             raise self._away(error) from error
 
@@ -265,10 +286,24 @@ def _with_connection(
     return work(connection, *args, **kwargs)
 
 
+def _looking(
+    connection: sa.Connection,
+    driver: sqlite3.Connection,
+    work: Work[P, T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    driver.execute("BEGIN")
+    try:
+        return work(connection, *args, **kwargs)
+    finally:
+        _end(connection, driver, "ROLLBACK")
+
+
 class _Job:
     """A write: taken by the thread that begins it, or by a caller who waits no longer."""
 
-    __slots__ = ("_left", "durable", "future", "loop", "work")
+    __slots__ = ("_left", "before", "durable", "future", "loop", "work")
 
     def __init__(
         self,
@@ -277,8 +312,11 @@ class _Job:
         future: asyncio.Future[Any],
         *,
         durable: bool,
+        before: Callable[[sa.Connection], None] | None = None,
     ) -> None:
         self.durable = durable
+        #: reads before the transaction begins
+        self.before = before
         self.work = work
         self.loop = loop
         self.future = future
@@ -403,6 +441,11 @@ class PostgresDatabase(Database):
 
     async def write_soon(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._hasty, work, *args, **kwargs)
+
+    async def look_and_write_soon(
+        self, look: Callable[[sa.Connection], S], work: Callable[[sa.Connection, S], T]
+    ) -> T:
+        return await self.write_soon(lambda connection: work(connection, look(connection)))
 
     async def _transact(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         committing = False

@@ -5,24 +5,22 @@ A result is written only where the recipient still holds that number, so a worke
 its lease cannot overwrite what another has done since.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 
 from relay.core import clock
-from relay.core.bounce import Bounce, BounceClass
-from relay.core.event import EventKind
-from relay.core.ids import new_id
-from relay.core.status import MAIL_LANES, State, Status, advance
-from relay.store import fairness, standings, timeline
+from relay.core.status import MAIL_LANES, State
+from relay.store import fairness
 from relay.store import tables as t
 from relay.store.expiry import expire
 from relay.store.fairness import Turn
-from relay.store.rows import Columns, Part, Statement, updating
+from relay.store.rows import Columns, Statement
 from relay.store.types import BigInt, Instant
 from relay.store.withholding import withhold
 
@@ -62,39 +60,6 @@ class ClaimedMail:
     renewed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """Routing went from one provider to another."""
-
-    at: datetime
-    came_from: str
-    went_to: str
-    why: str
-    words: str
-
-
-@dataclass(slots=True)
-class Settlement:
-    """What to record about one claimed recipient."""
-
-    claim: Claim
-    state: State
-    kind: EventKind
-    at: datetime
-    reply: str
-    provider: str
-    due_at: datetime | None = None
-    ref: str | None = None
-    #: where the provider reports by `ref`; see `relay.store.reports.ref_key`
-    ref_key: int | None = None
-    #: of what ends as BOUNCED
-    bounce: Bounce | None = None
-    detail: dict[str, Any] | None = None
-    #: what its next try waits for besides `due_at`; see `relay.store.circuits.release`
-    waiting_for: str | None = None
-    switches: tuple[Switch, ...] = ()
-
-
 _MAIL = Columns(
     (
         t.message.c.id,
@@ -118,12 +83,27 @@ _MAIL = Columns(
 _SMALL = 64 * 1024
 
 
+def look(connection: sa.Connection, message_ids: Sequence[int]) -> dict[int, ClaimedMail]:
+    """These messages as a claim has them, but without claims."""
+    sqlite = connection.dialect.name == "sqlite"
+    return {
+        row[0]: ClaimedMail(row[0], _MAIL.read(row, sqlite=sqlite), body=body)
+        for *row, body in _CLAIMED_MAIL.rows(connection, _SMALL, list(message_ids))
+    }
+
+
 def claim(
-    connection: sa.Connection, message_ids: Sequence[int], *, now: datetime, lease: float
+    connection: sa.Connection,
+    message_ids: Sequence[int],
+    *,
+    now: datetime,
+    lease: float,
+    seen: Mapping[int, ClaimedMail] | None = None,
 ) -> list[ClaimedMail]:
-    """Claim everything that is due of these messages, suspects apart."""
+    """Claim everything that is due of these messages, suspects apart. `seen` is what `look` found of them before."""
     until = now + timedelta(seconds=lease)
-    return _claimed(connection, _CLAIM, until, list(message_ids), State.QUEUED.value, now)
+    rows = _CLAIM.rows(connection, State.SENDING.value, until, list(message_ids), State.QUEUED.value, now)
+    return _mails(connection, _oldest_first(rows), seen or {})
 
 
 def claim_due(
@@ -147,11 +127,8 @@ def claim_due(
 
 def claim_suspect(connection: sa.Connection, *, now: datetime, lease: float) -> list[ClaimedMail]:
     """Claim one recipient that a worker vanished with: it is tried alone, so that no other is blamed for it."""
-    return _claimed(connection, _CLAIM_SUSPECT, now + timedelta(seconds=lease), now)
-
-
-def _claimed(connection: sa.Connection, statement: Statement, *parameters: Any) -> list[ClaimedMail]:
-    return _mails(connection, _oldest_first(statement.rows(connection, State.SENDING.value, *parameters)))
+    until = now + timedelta(seconds=lease)
+    return _mails(connection, _CLAIM_SUSPECT.rows(connection, State.SENDING.value, until, now))
 
 
 def _oldest_first(rows: Sequence[Any]) -> list[Any]:
@@ -163,18 +140,17 @@ _CLAIM_FIELDS = tuple(one.name for one in fields(Claim))
 _ORDER = itemgetter(_CLAIM_FIELDS.index("message_id"), _CLAIM_FIELDS.index("position"))
 
 
-def _mails(connection: sa.Connection, rows: Sequence[Any]) -> list[ClaimedMail]:
+def _mails(
+    connection: sa.Connection, rows: Sequence[Any], seen: Mapping[int, ClaimedMail] = MappingProxyType({})
+) -> list[ClaimedMail]:
     """The mails in the order of their claims: where a provider has no place for all, the last go without."""
     claims = [Claim(*row) for row in rows]
     if not claims:
         return []
-    sqlite = connection.dialect.name == "sqlite"
-    ids = list(dict.fromkeys(one.message_id for one in claims))
-    read = {
-        row[0]: ClaimedMail(row[0], _MAIL.read(row, sqlite=sqlite), body=body)
-        for *row, body in _CLAIMED_MAIL.rows(connection, _SMALL, ids)
-    }
-    mails = {identifier: read[identifier] for identifier in ids}
+    ids = dict.fromkeys(one.message_id for one in claims)
+    missing = [identifier for identifier in ids if identifier not in seen]
+    read = look(connection, missing) if missing else {}
+    mails = {identifier: seen.get(identifier) or read[identifier] for identifier in ids}
     for one in claims:
         mails[one.message_id].claims.append(one)
     moment = clock.now()
@@ -229,9 +205,6 @@ _BODIES = (
     .where(t.body.c.message_id.in_(_IDS))
     .order_by(t.body.c.message_id, t.body.c.part)
 )
-_HELD = Statement(
-    "SELECT id, fence, status FROM recipient WHERE id = ANY($1::bigint[]) AND state = $2::text ORDER BY id FOR UPDATE"
-)
 
 
 def bodies(connection: sa.Connection, message_ids: Sequence[int]) -> dict[int, bytes]:
@@ -253,121 +226,6 @@ def history(
     for row in connection.execute(_HISTORY, {"b_ids": list(message_ids)}):
         found.setdefault(row.recipient_id, []).append((row.kind, row.provider, row.detail or {}))
     return found
-
-
-def settle(connection: sa.Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
-    """Record results in one transaction; returns those whose claim was no longer held and that changed nothing."""
-    held = _HELD.rows(connection, [s.claim.id for s in settlements], State.SENDING.value)
-    current = {identifier: (fence, status) for identifier, fence, status in held}
-    stale: list[Settlement] = []
-    recipients: list[tuple[Any, ...]] = []
-    events: list[dict[str, Any]] = []
-    messages: list[tuple[Any, ...]] = []
-    bounced: list[standings.Bounced] = []
-    for s in settlements:
-        claim = s.claim
-        fence, known = current.get(claim.id, (None, ""))
-        if fence != claim.fence:
-            stale.append(s)
-            continue
-        before = Status(known)
-        state, due_at, waiting_for = s.state, s.due_at, s.waiting_for
-        if before in standings.GONE and state is not State.DONE:
-            # A report was here first: some try of it has gone out, and another would be a double.
-            state, due_at, waiting_for = State.DONE, None, None
-        sent = s.kind is EventKind.SENT
-        status = advance(before, Status.SENT) if sent else before
-        recipients.append(
-            (
-                claim.id,
-                state.value,
-                status.value,
-                due_at,
-                s.provider,
-                s.ref,
-                s.ref_key,
-                s.reply,
-                waiting_for,
-                s.at,
-                s.at if sent else None,
-            )
-        )
-        events.extend(_switched(s, switch) for switch in s.switches)
-        events.append(
-            {
-                "id": new_id(),
-                "message_id": claim.message_id,
-                "recipient_id": claim.id,
-                "kind": s.kind.value,
-                "at": s.at,
-                "provider": s.provider,
-                "attempt": claim.attempts,
-                "reply": s.reply,
-                "detail": s.detail,
-            }
-        )
-        if sent and claim.position == 0:
-            messages.append((claim.message_id, status.value, s.at, s.at))
-        if s.kind is EventKind.BOUNCED:
-            bounced.append(standings.Bounced(claim.id, s.at, s.bounce or _UNCLEAR, s.provider, s.reply))
-    if recipients:
-        settled: list[Part] = [(_SETTLE_RECIPIENT, recipients)]
-        if messages:
-            settled.append((_SETTLE_MESSAGE, messages))
-        timeline.add(
-            connection, events, {s.claim.message_id: s.claim.account_id for s in settlements}, settled
-        )
-    if bounced:
-        standings.bounce(connection, bounced)
-    return stale
-
-
-_UNCLEAR = Bounce(BounceClass.SOFT)
-
-
-def _switched(s: Settlement, switch: Switch) -> dict[str, Any]:
-    return {
-        "id": new_id(),
-        "message_id": s.claim.message_id,
-        "recipient_id": s.claim.id,
-        "kind": EventKind.SWITCHED.value,
-        "at": switch.at,
-        "provider": switch.came_from,
-        "attempt": s.claim.attempts,
-        "reply": switch.words,
-        "detail": {"from": switch.came_from, "to": switch.went_to, "why": switch.why},
-    }
-
-
-_R, _M = t.recipient.c, t.message.c
-_EARLIER = "CASE WHEN {1} IS NULL OR {0} < {1} THEN {0} ELSE {1} END"
-_SETTLE_RECIPIENT = updating(
-    t.recipient,
-    (
-        _R.id,
-        _R.state,
-        _R.status,
-        _R.due_at,
-        _R.provider,
-        _R.provider_ref,
-        _R.ref_key,
-        _R.reply,
-        _R.waiting_for,
-        _R.updated_at,
-        _R.sent_at,
-    ),
-    # A try that has come to an end clears a suspect.
-    "state = v.state, crashes = CASE WHEN v.state = 'queued' THEN 0 ELSE recipient.crashes END,"
-    " status = v.status, due_at = v.due_at, lease_until = NULL, provider = v.provider,"
-    " provider_ref = v.provider_ref, ref_key = v.ref_key, reply = v.reply, waiting_for = v.waiting_for,"
-    " updated_at = v.updated_at, sent_at = " + _EARLIER.format("recipient.sent_at", "v.sent_at"),
-)
-_SETTLE_MESSAGE = updating(
-    t.message,
-    (_M.id, _M.status, _M.updated_at, _M.sent_at),
-    "status = v.status, updated_at = v.updated_at, sent_at = "
-    + _EARLIER.format("message.sent_at", "v.sent_at"),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from relay.core.timing import options_with
 from relay.store import outbox
 from relay.store import tables as t
 from relay.store.idempotency import Claim, Earlier, claim
-from relay.store.rows import insert_rows, insertion, run_together
+from relay.store.rows import Bound, bind, insert_rows, insertion
 from relay.store.tables.mail import NOT_SENT
 from relay.store.types import BigInt
 
@@ -47,9 +47,21 @@ class Group:
     params: list[dict[str, Any]] = field(default_factory=list)
     #: whose bodies are read in the transaction, from a file or piece by piece
     large: list[tuple[int, Submission]] = field(default_factory=list)
+    #: all but the large ones, as the driver takes them
+    bound: Bound | None = None
+
+    def bind(self, dialect: str) -> Bound:
+        tables = (
+            (t.message, self.messages),
+            (t.recipient, self.recipients),
+            (t.body, self.bodies),
+            (t.params, self.params),
+        )
+        return bind([insertion(table, rows) for table, rows in tables if rows], dialect)
 
     def without(self, repeats: Mapping[int, Earlier]) -> None:
         """Leave out what is there already; its receipt is the earlier one's."""
+        self.bound = None
         self.stored = [
             one
             if (earlier := repeats.get(one.id)) is None
@@ -63,8 +75,8 @@ class Group:
         self.large = [one for one in self.large if one[0] not in repeats]
 
 
-def prepare(submissions: Sequence[Submission]) -> Group:
-    """The rows of a group to be inserted.
+def prepare(submissions: Sequence[Submission], dialect: str | None = None) -> Group:
+    """The rows of a group to be inserted; where the dialect is known, with the statements for it.
 
     Ids are made here, as far as submissions do not bring one, so a group that failed on an id already taken gets new
     ones when it is prepared again.
@@ -85,6 +97,8 @@ def prepare(submissions: Sequence[Submission]) -> Group:
             group.bodies.append({"message_id": identifier, "part": 0, "data": data})
         else:
             group.large.append((identifier, submission))
+    if dialect is not None:
+        group.bound = group.bind(dialect)
     return group
 
 
@@ -99,13 +113,7 @@ def insert(connection: sa.Connection, submissions: Sequence[Submission] | Group)
         group.without(repeats)
     if not group.messages:
         return group.stored
-    tables = (
-        (t.message, group.messages),
-        (t.recipient, group.recipients),
-        (t.body, group.bodies),
-        (t.params, group.params),
-    )
-    run_together(connection, [insertion(table, rows) for table, rows in tables if rows])
+    (group.bound or group.bind(connection.dialect.name)).run(connection)
     for identifier, submission in group.large:
         for number, piece in enumerate(_pieces(submission)):
             insert_rows(connection, t.body, [{"message_id": identifier, "part": number, "data": piece}])

@@ -7,7 +7,8 @@ uses SQLAlchemy.
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
@@ -26,6 +27,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Row = Sequence[Any]
+#: a statement and what is bound to it
+Step = tuple[str, tuple[Any, ...]]
 _Converter = Callable[[Any], Any]
 
 _ANY = re.compile(r"= ANY\(\$\d+::\w+\[\]\)")
@@ -169,21 +172,18 @@ class Many:
         self.postgresql = postgresql.replace("%s", f"unnest({arrays})")
 
     def run(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        if connection.dialect.name != "sqlite":
-            connection.exec_driver_sql(self.postgresql, tuple(self.columns.arrays(rows)))
-            return
+        bind([(self, rows)], connection.dialect.name).run(connection)
+
+    def chunks(self, rows: Sequence[Row]) -> Iterator[Step]:
+        """SQLite's statements, each with what is bound to it."""
         bound = self.columns.bound(rows)
-        execute = connection.connection.driver_connection.execute  # type: ignore[union-attr]
         start = 0
         while start < len(bound):
             count = min(self._most, len(bound) - start)
             text = self._texts.get(count)
             if text is None:
                 text = self._texts[count] = self._opening + ",".join([self._group] * count) + self._closing
-            try:
-                execute(text, tuple(chain.from_iterable(bound[start : start + count])))
-            except sqlite3.IntegrityError as error:
-                raise sa.exc.IntegrityError(text, None, error) from error
+            yield text, tuple(chain.from_iterable(bound[start : start + count]))
             start += count
 
 
@@ -198,13 +198,15 @@ def inserting(table: sa.Table, names: Sequence[str]) -> Many:
     return Many(columns, f"{opening}VALUES %s", f"{opening}SELECT {values} FROM %s AS v({quoted})")  # noqa: S608
 
 
-def updating(table: sa.Table, columns: Sequence[sa.ColumnElement[Any]], assignments: str) -> Many:
-    """Updates the rows whose ids stand in the first column; `assignments` speak of the others as `v.name`."""
+def updating(
+    table: sa.Table, columns: Sequence[sa.ColumnElement[Any]], assignments: str, where: str = ""
+) -> Many:
+    """Updates the rows whose ids stand in the first column; the other texts speak of the others as `v.name`."""
     listed = Columns(columns)
     names = ", ".join(listed.names)
     text = (
         f'WITH v({names}) AS (%s) UPDATE "{table.name}" SET {assignments}'  # noqa: S608 - names of our own tables
-        f' FROM v WHERE "{table.name}".id = v.id'
+        f' FROM v WHERE "{table.name}".id = v.id{where}'
     )
     return Many(listed, text.replace("%s", "VALUES %s"), text.replace("%s", "SELECT * FROM %s"))
 
@@ -231,34 +233,62 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[
     statement.run(connection, values)
 
 
-def run_together(connection: sa.Connection, parts: Sequence[Part]) -> None:
-    """Run statements about different tables, parents before children: on PostgreSQL in one journey to the server."""
-    if connection.dialect.name == "sqlite" or len(parts) < 2:
-        for statement, rows in parts:
-            statement.run(connection, rows)
-        return
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Statements about different tables with all that is bound to them, made before a transaction begins."""
+
+    #: on SQLite those of the first part, which are counted, and the others; on PostgreSQL one for them all
+    first: Sequence[Step]
+    others: Sequence[Step] = ()
+
+    def run(self, connection: sa.Connection) -> int:
+        """Returns how many rows the first part has changed."""
+        if connection.dialect.name != "sqlite":
+            ((text, arrays),) = self.first
+            return int(connection.exec_driver_sql(text, arrays).scalar_one())
+        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        before = driver.total_changes
+        text = ""
+        try:
+            for text, values in self.first:
+                driver.execute(text, values)
+            changed = driver.total_changes - before
+            for text, values in self.others:
+                driver.execute(text, values)
+        except sqlite3.IntegrityError as error:
+            raise sa.exc.IntegrityError(text, None, error) from error
+        return changed
+
+
+def bind(parts: Sequence[Part], dialect: str) -> Bound:
+    """Parts to be run together, parents before children: on PostgreSQL in one journey to the server."""
+    if dialect == "sqlite":
+        (statement, rows), *others = parts
+        return Bound(
+            list(statement.chunks(rows)),
+            [step for statement, rows in others for step in statement.chunks(rows)],
+        )
     key = tuple(statement for statement, _ in parts)
     text = _together.get(key)
     if text is None:
         text = _together[key] = _one_text(key)
-    arrays = [array for statement, rows in parts for array in statement.columns.arrays(rows)]
-    connection.exec_driver_sql(text, tuple(arrays))
+    return Bound(
+        [(text, tuple(array for statement, rows in parts for array in statement.columns.arrays(rows)))]
+    )
 
 
 def _one_text(statements: Sequence[Many]) -> str:
-    """PostgreSQL checks foreign keys when all of a statement is done, so a child may come with its parent."""
+    """PostgreSQL checks foreign keys when all of a statement is done, so a child may come with its parent.
+
+    It returns how many rows the first part has changed.
+    """
     texts = []
     before = 0
-    for statement in statements:
-        texts.append(_renumbered(statement.postgresql, before))
+    for number, statement in enumerate(statements):
+        returning = "" if number else " RETURNING 1"
+        texts.append(f"part{number} AS ({_renumbered(statement.postgresql, before)}{returning})")
         before += len(statement.columns.names)
-    opening = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1]))
-    last = texts[-1]
-    return (
-        f"WITH {opening}, {last.removeprefix('WITH ')}"
-        if last.startswith("WITH ")
-        else f"WITH {opening} {last}"
-    )
+    return f"WITH {', '.join(texts)} SELECT count(*) FROM part0"  # noqa: S608 - made of our own statements
 
 
 def _renumbered(text: str, by: int) -> str:

@@ -7,19 +7,24 @@ import sqlalchemy as sa
 
 from relay.store import outbox
 from relay.store import tables as t
-from relay.store.rows import Part, insertion, run_together
+from relay.store.rows import Bound, Part, bind, insertion
 
 
-def add(
-    connection: sa.Connection,
-    rows: Sequence[dict[str, Any]],
-    accounts: Mapping[int, int],
-    beside: Sequence[Part] = (),
-) -> None:
-    """Write event rows, all with the same keys. `accounts` has the account of every message they are about.
-
-    `beside` is written with them; it spares a journey to the database.
-    """
+def add(connection: sa.Connection, rows: Sequence[dict[str, Any]], accounts: Mapping[int, int]) -> None:
+    """Write event rows, all with the same keys. `accounts` has the account of every message they are about."""
     if rows:
-        run_together(connection, [*beside, insertion(t.event, rows)])
-        outbox.happened(connection, rows, accounts)
+        add_bound(connection, bound(rows, (), connection.dialect.name), rows, accounts)
+
+
+def bound(rows: Sequence[dict[str, Any]], beside: Sequence[Part], dialect: str) -> Bound:
+    """What `add_bound` is given. `beside` is written with the rows: that spares journeys to the database."""
+    return bind([*beside, insertion(t.event, rows)], dialect)
+
+
+def add_bound(
+    connection: sa.Connection, bound: Bound, rows: Sequence[dict[str, Any]], accounts: Mapping[int, int]
+) -> int:
+    """As `add`, of rows that were bound before; returns how many rows the first part beside them has changed."""
+    changed = bound.run(connection)
+    outbox.happened(connection, rows, accounts)
+    return changed

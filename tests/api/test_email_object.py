@@ -298,7 +298,7 @@ def test_the_message_endpoint_shows_what_a_provider_said(door: Door) -> None:
     from relay.core.clock import now
     from relay.core.event import EventKind
     from relay.core.status import State
-    from relay.store import deliveries
+    from relay.store import deliveries, settling
 
     sent = door.sent()
     identifier = int(sent["id"])
@@ -306,10 +306,10 @@ def test_the_message_endpoint_shows_what_a_provider_said(door: Door) -> None:
 
     def deliver(connection: sa.Connection) -> None:
         (mail,) = deliveries.claim(connection, [identifier], now=at, lease=60)
-        deliveries.settle(
+        settling.settle(
             connection,
             [
-                deliveries.Settlement(
+                settling.Settlement(
                     claim=mail.claims[0], state=State.DONE, kind=EventKind.BOUNCED,
                     at=at, reply="550 5.1.1 no such user", provider="office", bounce=Bounce(BounceClass.HARD),
                 )

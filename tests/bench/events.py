@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from relay.config import load
 from relay.core.event import EventKind
 from relay.core.ids import made_at
-from relay.store import deliveries, inbox
+from relay.store import inbox, settling
 from relay.store import tables as t
 from relay.store.database import Database, open_database
 from tests import services
@@ -117,7 +117,7 @@ class Storm:
             mail.settlement(fact) for mail in mails for fact in mail.facts if fact.settled is not None
         ]
         for start in range(0, len(settlements), 200):
-            await database.write(deliveries.settle, settlements[start : start + 200])
+            await database.write(settling.settle, settlements[start : start + 200])
             await asyncio.sleep(0)
 
     async def blow(self, port: int, *, rate: float = 0, batch: int = 1) -> float:

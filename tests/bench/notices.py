@@ -23,7 +23,7 @@ from relay.notices.secrets import open_safe
 from relay.sections import NoticeSettings
 from relay.store import accounts, deliveries, messages, migrate, notices, outbox
 from relay.store.database import Database, open_database
-from relay.store.deliveries import Settlement
+from relay.store.settling import Settlement, settle
 
 _GROUP = 50
 _ROUNDS = 7
@@ -65,7 +65,7 @@ class Bench:
                 for claim in mail.claims
             ]
             begun = time.process_time()
-            await self.database.write(deliveries.settle, settled)
+            await self.database.write(settle, settled)
             settling += time.process_time() - begun
         return storing / mails * 1e6, settling / mails * 1e6
 

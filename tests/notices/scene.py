@@ -14,9 +14,9 @@ from relay.notices.post import Post
 from relay.notices.secrets import Safe, open_safe
 from relay.notices.sender import Sender
 from relay.sections import NoticeSettings
-from relay.store import accounts, deliveries, endpoints, messages, notices
+from relay.store import accounts, deliveries, endpoints, messages, notices, settling
 from relay.store.database import Database, open_database
-from relay.store.deliveries import Settlement
+from relay.store.settling import Settlement
 
 #: receivers of the tests are on this machine, without TLS, on any port; but only on the first of its addresses
 LOOSE: dict[str, Any] = {"allow_networks": ["127.0.0.1/32"], "allow_http": True, "ports": [], "timeout": 60}
@@ -77,7 +77,7 @@ class Scene:
                 "due_at": datetime.now(UTC) if again else None,
             }
             settled = [Settlement(claim, **(values | fields)) for mail in mails for claim in mail.claims]
-            await self.database.write(deliveries.settle, settled)
+            await self.database.write(settling.settle, settled)
 
     async def work(self, *senders: Sender) -> int:
         """Send until nothing is due at this time of the clock; returns how many tries that took."""

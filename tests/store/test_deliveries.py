@@ -13,11 +13,12 @@ from relay.core.bounce import Bounce, BounceClass, BounceReason
 from relay.core.event import EventKind
 from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind
 from relay.core.status import Classification, State
-from relay.store import accounts, circuits, deliveries, messages, recovery, watch
+from relay.store import accounts, circuits, deliveries, messages, recovery, settling, watch
 from relay.store import tables as t
 from relay.store.database import Database, open_database
-from relay.store.deliveries import ClaimedMail, Settlement
+from relay.store.deliveries import ClaimedMail
 from relay.store.fairness import Turn
+from relay.store.settling import Settlement
 from tests.submissions import submission
 
 LEASE = 30.0
@@ -84,7 +85,7 @@ def test_settling_writes_status_event_and_message(play: Callable[[Scene], None])
         (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
         at = later(1)
         stale = await database.write(
-            deliveries.settle,
+            settling.settle,
             [
                 settlement(mail, 0, at=at, ref="r1"),
                 settlement(
@@ -120,7 +121,7 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
         due = later(60)
         before, after = due - timedelta(seconds=1), due + timedelta(seconds=1)
         await database.write(
-            deliveries.settle,
+            settling.settle,
             [settlement(mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x")],
         )
         assert await database.write(deliveries.claim, [stored.id], now=before, lease=LEASE) == []
@@ -146,11 +147,11 @@ def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) 
         (recovered,) = await database.write(recovery.recover, now=later(LEASE + 2), poison_after=3)
         assert (recovered.message_id, recovered.parked) == (stored.id, False)
         early = settlement(away)
-        assert await database.write(deliveries.settle, [early]) == [early]
+        assert await database.write(settling.settle, [early]) == [early]
         (again,) = await database.write(deliveries.claim_suspect, now=later(LEASE + 3), lease=LEASE)
         late = settlement(away, kind=EventKind.BOUNCED)
-        assert await database.write(deliveries.settle, [late]) == [late]
-        assert await database.write(deliveries.settle, [settlement(again)]) == []
+        assert await database.write(settling.settle, [late]) == [late]
+        assert await database.write(settling.settle, [settlement(again)]) == []
         row = await database.read(messages.get, account, stored.id)
         assert row is not None
         assert row["status"] == "SENT"

@@ -15,11 +15,12 @@ from relay.core.message import EnvelopeRecipient, MemoryTail, Submission
 from relay.core.provider import Report
 from relay.core.reply import Reply
 from relay.core.status import Door, State
-from relay.store import accounts, deliveries, messages
+from relay.store import accounts, deliveries, messages, settling
 from relay.store import tables as t
 from relay.store.database import Database
-from relay.store.deliveries import Claim, Settlement
+from relay.store.deliveries import Claim
 from relay.store.reports import ref_key
+from relay.store.settling import Settlement
 
 PROVIDER = "vendor"
 #: for addresses that no earlier scene has had suppressed
@@ -120,7 +121,7 @@ async def tell(
     """Facts of one moment: settlements by the engine's door, reports by `record`."""
     settlements = [mail.settlement(fact) for mail, fact in told if fact.settled is not None]
     if settlements:
-        await database.write(deliveries.settle, settlements)
+        await database.write(settling.settle, settlements)
     reports = [mail.report(fact, how(fact)) for mail, fact in told if fact.settled is None]
     if reports:
         await record(PROVIDER, reports)

@@ -11,8 +11,8 @@ from relay import retention as cleaning
 from relay.core.clock import now
 from relay.core.event import EventKind
 from relay.core.status import State
-from relay.store import deliveries, messages
-from relay.store.deliveries import Settlement
+from relay.store import deliveries, messages, settling
+from relay.store.settling import Settlement
 from workers.statistics import count_some
 
 #: seconds that a test of an hour's counts may take
@@ -30,7 +30,7 @@ def sent(door):
             settlements = [
                 Settlement(claim, State.DONE, EventKind.SENT, now(), "250 ok", "ses") for claim in mail.claims
             ]
-            assert door.work(deliveries.settle, settlements) == []
+            assert door.work(settling.settle, settlements) == []
         return identifier
 
     return call
