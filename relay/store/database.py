@@ -251,6 +251,8 @@ class SqliteDatabase(Database):
             connection = self._engine.connect()
             self._connections.append(connection)
             driver: Any = connection.connection.driver_connection
+            # Copies of pages that a statement may have to put back would be in a file otherwise, made for each commit.
+            driver.execute("PRAGMA temp_store=MEMORY")
             # Commits do not sync: `_sync` does.
             driver.execute("PRAGMA synchronous=NORMAL")
             found = self._local.connection = connection, driver
