@@ -45,6 +45,11 @@ _NOT_OUR_FAULT = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
 _BUSY = 10.0
 #: seconds that closing waits for transactions in hand
 _PATIENCE = 30.0
+#: pages of SQLite's log after which it is folded into the file; each page once, however often it was written
+_LOG_PAGES = 2000
+#: seconds between two tries of a process to do that; somebody who reads for long may be in the way
+_FOLD_PAUSE = 0.25
+_FOLD = "PRAGMA wal_checkpoint(PASSIVE)"
 #: macOS has no other
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -161,6 +166,8 @@ class SqliteDatabase(Database):
         self._local = threading.local()
         self._connections: list[sa.Connection] = []
         self._lock = -1
+        #: monotonic time before which this process does not fold the log again
+        self._fold_at = 0.0
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in_turn(partial(_with_connection, work, args, kwargs), durable=True)
@@ -233,10 +240,28 @@ class SqliteDatabase(Database):
             log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 _fdatasync(log)
+                long = _is_long(log)
             finally:
                 os.close(log)
         except OSError as error:
             raise self._away(error) from error
+        if long and time.monotonic() >= self._fold_at:
+            self._fold_at = time.monotonic() + _FOLD_PAUSE
+            self._readers.submit(self._fold)
+
+    def _fold(self) -> None:
+        """Fold the log into the file, so that it begins anew, while others write.
+
+        SQLite would do it in the commit that finds the log long, and all writers would wait. Only what has come
+        meanwhile is folded under their lock.
+        """
+        # Where it fails the log keeps what it has, and the next commit asks for it again.
+        with contextlib.suppress(sqlite3.OperationalError, sa.exc.OperationalError, OSError):
+            _, driver = self._connection()
+            busy, _, _ = driver.execute(_FOLD).fetchone()
+            if not busy:
+                with self._turn():
+                    driver.execute(_FOLD).fetchone()
 
     def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -251,7 +276,7 @@ class SqliteDatabase(Database):
             connection = self._engine.connect()
             self._connections.append(connection)
             driver: Any = connection.connection.driver_connection
-            # Copies of pages that a statement may have to put back would be in a file otherwise, made for each commit.
+            # Pages that a statement may have to put back would otherwise be copied to a file, made for each commit.
             driver.execute("PRAGMA temp_store=MEMORY")
             # Commits do not sync: `_sync` does.
             driver.execute("PRAGMA synchronous=NORMAL")
@@ -261,12 +286,25 @@ class SqliteDatabase(Database):
     @contextlib.contextmanager
     def _write_lock(self) -> Iterator[None]:
         if self._lock < 0:
-            self._lock = os.open(f"{self.path}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = self._open_lock()
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             yield
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The same, for other threads: a lock belongs to the opened file, and one file would be one holder."""
+        lock = self._open_lock()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int:
+        return os.open(f"{self.path}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._shut)
@@ -280,6 +318,17 @@ class SqliteDatabase(Database):
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _is_long(log: int) -> bool:
+    """Whether a log has more than `_LOG_PAGES` pages: so far on there is one of its present round.
+
+    Rounds are told apart by their salt (https://www.sqlite.org/fileformat2.html#walformat).
+    """
+    header = os.pread(log, 32, 0)
+    page = int.from_bytes(header[8:12], "big")
+    found = os.pread(log, 24, 32 + _LOG_PAGES * (24 + page))
+    return len(found) == 24 and found[8:16] == header[16:24]
 
 
 def _with_connection(
@@ -414,8 +463,8 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     # FULL syncs at every commit; NORMAL would lose accepted mail in a power cut.
     cursor.execute("PRAGMA synchronous=FULL")
-    # Pages that every group touches are folded into the file once in so many, and not with each megabyte.
-    cursor.execute("PRAGMA wal_autocheckpoint=4000")
+    # Where nobody folds the log beside its writers, a commit has to.
+    cursor.execute(f"PRAGMA wal_autocheckpoint={4 * _LOG_PAGES}")
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA cache_size=-32768")
