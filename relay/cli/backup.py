@@ -17,7 +17,8 @@ def backup(
 
     from relay.core.errors import Misconfigured, RelayError
     from relay.store import backup as store
-    from relay.store.database import SqliteDatabase, open_database
+    from relay.store.database import open_database
+    from relay.store.sqlite import SqliteDatabase
 
     settings = settings_from(config)
     try:

@@ -24,7 +24,7 @@ from relay.sections import DeliverySettings
 from relay.store import deliveries, settling
 from relay.store.database import Database
 from relay.store.deliveries import Claim, ClaimedMail, HandBack
-from relay.store.settling import NotAsClaimed, Settlement
+from relay.store.settling import Settlement
 from relay.store.writer import GroupWriter
 
 #: octets of bodies in one call of a provider that takes batches
@@ -388,20 +388,14 @@ class Dispatcher:
     async def _settle(self, groups: Sequence[list[Settlement]]) -> Sequence[None]:
         """Record outcomes. What a provider has done cannot be asked again, so this tries until it is written."""
         settlements = [settlement for group in groups for settlement in group]
-        prepared: settling.Prepared | None = settling.prepare(settlements, self._database.dialect)
         pause = 0.1
         while True:
             try:
-                if prepared is not None:
-                    await self._database.write(settling.settle_as_claimed, prepared)
-                else:
-                    for stale in await self._database.write(settling.settle, settlements):
-                        log.stale(stale.claim.message_id, stale.claim.id)
+                for stale in await settling.record(self._database, settlements):
+                    log.stale(stale.claim.message_id, stale.claim.id)
                 for key in {one.waiting_for for one in settlements if one.waiting_for is not None}:
                     self._waits(key)
                 return [None] * len(groups)
-            except NotAsClaimed:
-                prepared = None
             except Unavailable as error:
                 log.fault("settle", error, waiting=len(settlements))
                 await asyncio.sleep(pause)

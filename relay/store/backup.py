@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from relay.core.clock import now
 from relay.core.errors import Misconfigured, Unavailable
 from relay.store import recovery
-from relay.store.database import sqlite_engine
+from relay.store.sqlite import sqlite_engine
 
 
 def copy(record: Path, to: Path) -> int:

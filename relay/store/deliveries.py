@@ -172,9 +172,9 @@ def _claiming(wanted: str) -> Statement:
     )
 
 
-# A bound state keeps the planner from walking the index of everything that is due.
+# A state that is not plainly compared keeps planners from walking the index of everything that is due.
 _CLAIM = _claiming(
-    "message_id = ANY($3::bigint[]) AND state = $4::text AND due_at <= $5::timestamptz AND crashes = 0"
+    "message_id = ANY($3::bigint[]) AND COALESCE(state, '') = $4::text AND due_at <= $5::timestamptz AND crashes = 0"
 )
 _CLAIM_DUE = _claiming(
     "state = 'queued' AND lane = $3::text AND account_id = $4::bigint AND due_at <= $5::timestamptz"

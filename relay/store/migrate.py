@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from relay.core.errors import Misconfigured, Unavailable
 from relay.observe import facts
-from relay.store.database import SqliteDatabase, open_database, sqlite_engine
+from relay.store.database import open_database
+from relay.store.sqlite import SqliteDatabase, sqlite_engine
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -208,7 +208,10 @@ def updating(
         f'WITH v({names}) AS (%s) UPDATE "{table.name}" SET {assignments}'  # noqa: S608 - names of our own tables
         f' FROM v WHERE "{table.name}".id = v.id{where}'
     )
-    return Many(listed, text.replace("%s", "VALUES %s"), text.replace("%s", "SELECT * FROM %s"))
+    # Of tables that were small when it made its plan PostgreSQL would read the whole, unless it expects a single row,
+    # which a range makes it do.
+    few = f"SELECT * FROM %s AS u({names}) WHERE u.id BETWEEN 0 AND {2**63 - 1}"  # noqa: S608
+    return Many(listed, text.replace("%s", "VALUES %s"), text.replace("%s", few))
 
 
 _inserts: dict[tuple[str, tuple[str, ...]], tuple[Many, Callable[[Any], Row]]] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from relay.store.database import sqlite_engine
+from relay.store.sqlite import sqlite_engine
 
 
 def scrub(url: str, *, full: bool = False) -> None:

@@ -18,6 +18,7 @@ from relay.core.ids import new_id
 from relay.core.status import State, Status, advance
 from relay.store import standings, timeline
 from relay.store import tables as t
+from relay.store.database import Database
 from relay.store.deliveries import Claim
 from relay.store.rows import Bound, Part, Statement, updating
 
@@ -84,6 +85,19 @@ class _Rows:
         return timeline.bound(self.events, parts, dialect)
 
 
+async def record(database: Database, settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Record results; returns those whose claim was no longer held and that changed nothing.
+
+    Raises `Unavailable`.
+    """
+    prepared = prepare(settlements, database.dialect)
+    try:
+        await database.write(settle_as_claimed, prepared)
+    except NotAsClaimed:
+        return await database.write(settle, settlements)
+    return []
+
+
 def prepare(settlements: Sequence[Settlement], dialect: str) -> Prepared:
     """Results of recipients that are as they were claimed, as far as this process knows."""
     rows = _Rows()
@@ -100,7 +114,7 @@ def prepare(settlements: Sequence[Settlement], dialect: str) -> Prepared:
 
 
 def settle_as_claimed(connection: sa.Connection, prepared: Prepared) -> None:
-    """Record results in one transaction. Raises `NotAsClaimed`; `settle` finds out then what is to be recorded."""
+    """Record results in one transaction. Raises `NotAsClaimed`: `settle` finds out then what is to be recorded."""
     if timeline.add_bound(connection, prepared.bound, prepared.events, prepared.accounts) < prepared.count:
         raise NotAsClaimed
     if prepared.bounced:
@@ -222,11 +236,12 @@ _ASSIGNMENTS = (
     " updated_at = v.updated_at, sent_at = " + _EARLIER.format("recipient.sent_at", "v.sent_at")
 )
 _SETTLE = updating(t.recipient, _COLUMNS, _ASSIGNMENTS)
+# Asked for the state alone, PostgreSQL goes through the index of all that is being sent, once for each of these rows.
 _SETTLE_CLAIMED = updating(
     t.recipient,
     _COLUMNS,
     _ASSIGNMENTS,
-    " AND recipient.fence = v.fence AND recipient.state = 'sending' AND recipient.status = 'ACCEPTED'",
+    " AND recipient.fence = v.fence AND recipient.state || ' ' || recipient.status = 'sending ACCEPTED'",
 )
 _SETTLE_MESSAGE = updating(
     t.message,

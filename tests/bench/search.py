@@ -17,8 +17,8 @@ from relay.core.clock import now
 from relay.core.ids import floor_at
 from relay.core.status import Door, Status
 from relay.store import migrate
-from relay.store.database import sqlite_engine
 from relay.store.search import Search, search
+from relay.store.sqlite import sqlite_engine
 
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
 _MESSAGES = """

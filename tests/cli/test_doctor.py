@@ -12,8 +12,8 @@ from relay import signing
 from relay.core.clock import now
 from relay.core.inbox import InboxKind, InboxState
 from relay.store import inbox
-from relay.store.database import sqlite_engine
 from relay.store.inbox import Told
+from relay.store.sqlite import sqlite_engine
 from tests.installation import Installation, wait_for
 from tests.names import Names
 

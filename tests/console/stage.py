@@ -16,8 +16,8 @@ from typing import Any
 from relay.core.clock import now
 from relay.core.inbox import InboxKind
 from relay.store import inbox
-from relay.store.database import sqlite_engine
 from relay.store.inbox import Told as Report
+from relay.store.sqlite import sqlite_engine
 from tests.console import past
 from tests.installation import Installation, free_port, wait_for
 from tests.notices.receiver import Call, Receiver, Told

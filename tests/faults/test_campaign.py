@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay.core.errors import Unavailable
-from relay.store import database as database_module
+from relay.store import sqlite
 from relay.store.database import open_database, ping
 from relay.store.writer import GroupWriter
 from tests.faults import durability
@@ -111,7 +111,7 @@ def test_the_count_sees_what_is_lost_doubled_and_untrue(campaign: Campaign) -> N
 def test_a_writer_that_is_stopped_holds_nobody_up_for_ever(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_BUSY", 0.3)
+    monkeypatch.setattr(sqlite, "_BUSY", 0.3)
     lock = Path(sqlite_url.removeprefix("sqlite:///") + "-writers")
     ran: list[str] = []
 

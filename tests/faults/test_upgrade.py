@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from relay.core.errors import Unavailable
 from relay.core.ids import new_id
 from relay.store import migrate, tables
+from relay.store.database import open_database
 from relay.store.types import Instant
 from tests.installation import Installation, wait_for
 from tests.sink import Sink
@@ -169,8 +171,6 @@ def test_mail_of_the_first_schema_goes_on(old_url: str, tmp_path: Path, valkey_u
 def test_an_upgrade_that_fails_changes_nothing(old_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it is one transaction on both databases: a version that cannot migrate leaves what the old one needs."""
     make_old(old_url)
-    from relay.store import database
-
     original = command.upgrade
 
     def fails(config: Any, revision: str) -> None:
@@ -179,14 +179,14 @@ def test_an_upgrade_that_fails_changes_nothing(old_url: str, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(command, "upgrade", fails)
-        with pytest.raises((OSError, database.Unavailable)):
+        with pytest.raises((OSError, Unavailable)):
             migrate.upgrade(old_url)
     assert migrate.current(old_url) == _FIRST
     migrate.upgrade(old_url)
     assert migrate.is_current(old_url)
 
     async def count() -> int:
-        one = database.open_database(old_url)
+        one = open_database(old_url)
         try:
             query = sa.select(sa.func.count()).select_from(tables.message)
             return int(await one.read(lambda connection: connection.execute(query).scalar_one()))

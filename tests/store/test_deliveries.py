@@ -84,8 +84,8 @@ def test_settling_writes_status_event_and_message(play: Callable[[Scene], None])
         (stored,) = await database.write(messages.insert, [submission(account, "a@x.example", "b@x.example")])
         (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
         at = later(1)
-        stale = await database.write(
-            settling.settle,
+        stale = await settling.record(
+            database,
             [
                 settlement(mail, 0, at=at, ref="r1"),
                 settlement(
@@ -120,8 +120,8 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
         (mail,) = await database.write(deliveries.claim, [stored.id], now=later(1), lease=LEASE)
         due = later(60)
         before, after = due - timedelta(seconds=1), due + timedelta(seconds=1)
-        await database.write(
-            settling.settle,
+        await settling.record(
+            database,
             [settlement(mail, state=State.QUEUED, kind=EventKind.DEFERRED, due_at=due, reply="451 x")],
         )
         assert await database.write(deliveries.claim, [stored.id], now=before, lease=LEASE) == []
@@ -132,6 +132,59 @@ def test_a_deferred_recipient_is_claimed_again_when_it_is_due(play: Callable[[Sc
         row = await database.read(messages.get, account, stored.id)
         assert row is not None
         assert row["status"] == "ACCEPTED"
+
+    play(scene)
+
+
+def test_a_report_that_comes_before_the_result_is_not_overwritten(play: Callable[[Scene], None]) -> None:
+    """Nor is the result of another mail lost that is written with it."""
+
+    async def scene(database: Database, account: int) -> None:
+        mails = [submission(account, "early@x.example"), submission(account, "plain@x.example")]
+        stored = await database.write(messages.insert, mails)
+        claimed = await database.write(
+            deliveries.claim, [one.id for one in stored], now=later(1), lease=LEASE
+        )
+        delivered = {"status": "DELIVERED"}
+        await database.write(
+            lambda connection: connection.execute(
+                t.recipient.update().where(t.recipient.c.id == claimed[0].claims[0].id).values(delivered)
+            )
+        )
+        deferred = settlement(claimed[0], state=State.QUEUED, kind=EventKind.DEFERRED, due_at=later(9))
+        prepared = settling.prepare([deferred, settlement(claimed[1])], database.dialect)
+        with pytest.raises(settling.NotAsClaimed):
+            await database.write(settling.settle_as_claimed, prepared)
+        for one in stored:
+            assert await database.read(messages.timeline, one.id) == []
+        assert await settling.record(database, [deferred, settlement(claimed[1])]) == []
+        seen = [await database.read(messages.recipients, one.id) for one in stored]
+        # What has arrived is not tried again.
+        assert [(row["status"], row["state"]) for rows in seen for row in rows] == [
+            ("DELIVERED", "done"),
+            ("SENT", "done"),
+        ]
+        timelines = [await database.read(messages.timeline, one.id) for one in stored]
+        assert [[line["kind"] for line in lines] for lines in timelines] == [["deferred"], ["sent"]]
+
+    play(scene)
+
+
+def test_what_was_looked_at_before_is_claimed_as_it_is_now(play: Callable[[Scene], None]) -> None:
+    async def scene(database: Database, account: int) -> None:
+        stored = await database.write(messages.insert, [submission(account), submission(account)])
+        first, second = (one.id for one in stored)
+        assert await database.write(deliveries.claim, [first], now=later(1), lease=LEASE)
+
+        def work(connection: sa.Connection, seen: dict[int, ClaimedMail]) -> list[ClaimedMail]:
+            assert set(seen) == {first}
+            return deliveries.claim(connection, [first, second], now=later(1), lease=LEASE, seen=seen)
+
+        mails = await database.look_and_write_soon(
+            lambda connection: deliveries.look(connection, [first]), work
+        )
+        # One is in somebody's hands already, the other was not looked at.
+        assert [(mail.id, len(mail.claims), mail.body is not None) for mail in mails] == [(second, 1, True)]
 
     play(scene)
 
@@ -147,11 +200,11 @@ def test_a_worker_that_was_away_cannot_overwrite(play: Callable[[Scene], None]) 
         (recovered,) = await database.write(recovery.recover, now=later(LEASE + 2), poison_after=3)
         assert (recovered.message_id, recovered.parked) == (stored.id, False)
         early = settlement(away)
-        assert await database.write(settling.settle, [early]) == [early]
+        assert await settling.record(database, [early]) == [early]
         (again,) = await database.write(deliveries.claim_suspect, now=later(LEASE + 3), lease=LEASE)
         late = settlement(away, kind=EventKind.BOUNCED)
-        assert await database.write(settling.settle, [late]) == [late]
-        assert await database.write(settling.settle, [settlement(again)]) == []
+        assert await settling.record(database, [late]) == [late]
+        assert await settling.record(database, [settlement(again)]) == []
         row = await database.read(messages.get, account, stored.id)
         assert row is not None
         assert row["status"] == "SENT"
