@@ -20,6 +20,8 @@ from relay.store.writer import GroupWriter
 _GROUP_BYTES = 8 * 1024 * 1024
 #: seconds that a busy door waits for company before a commit at most
 _LINGER = 0.004
+#: commits of a door side by side: PostgreSQL syncs its log once for all that wait for it, SQLite has one writer
+_AT_ONCE = {"postgresql": 2}
 #: seconds in which a record that was lost sight of may come back, for clients to hear what became of their mail
 _PATIENCE = 15.0
 #: seconds between two looks for it
@@ -54,6 +56,7 @@ class Intake:
             weight_limit=_GROUP_BYTES,
             linger=_LINGER,
             occupies=_in_memory,
+            at_once=_AT_ONCE.get(database.dialect, 1),
         )
 
     async def accept(self, submission: Submission) -> Accepted:

@@ -5,6 +5,7 @@ after the commit that holds it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -23,6 +24,9 @@ class GroupWriter(Generic[T, R]):
 
     Soon after a group of several, the writer waits for as many again, at most `linger` seconds: most of a commit's
     cost does not depend on what is in it. Where items come one at a time nothing ever waits.
+
+    Where the database does several commits `at_once`, as many as were in the last groups on average do not wait for
+    the commit in hand to end.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class GroupWriter(Generic[T, R]):
         weight_limit: int = 0,
         linger: float = 0.0,
         occupies: Callable[[T], int] | None = None,
+        at_once: int = 1,
     ) -> None:
         """`occupies` says what an item takes of memory; `held` is the sum of all that is not committed yet."""
         self._commit = commit
@@ -45,7 +50,12 @@ class GroupWriter(Generic[T, R]):
         self.held = 0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
-        #: the size of the last group, and when its commit ended
+        #: while the task commits, others may beside it
+        self._committing = False
+        self._beside: set[asyncio.Task[None]] = set()
+        self._at_once = at_once
+        #: the sizes of the last groups, their mean, and when the last commit ended
+        self._sizes = deque([0] * at_once, at_once)
         self._company = 0
         self._ended = 0.0
         #: done when as many wait
@@ -61,12 +71,18 @@ class GroupWriter(Generic[T, R]):
             _release(self._quorum)
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
+        elif (
+            self._committing and len(self._beside) < self._at_once - 1 and len(self._waiting) >= self._company
+        ):
+            task = asyncio.create_task(self._store(self._take()))
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
         return future
 
     async def join(self) -> None:
         """Wait until nothing is waiting."""
-        while self._task is not None:
-            await asyncio.shield(self._task)
+        while self._task is not None or self._beside:
+            await asyncio.wait([*self._beside, *([self._task] if self._task is not None else [])])
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -78,25 +94,31 @@ class GroupWriter(Generic[T, R]):
                     await self._quorum
                     alarm.cancel()
                     self._quorum = None
-                group = self._take()
-                taken = sum(self._occupies(item) for item, _ in group) if self._occupies is not None else 0
-                try:
-                    results = await self._commit([item for item, _ in group])
-                except Exception as error:
-                    if len(group) == 1 or isinstance(error, Unavailable):
-                        for _, future in group:
-                            _fail(future, error)
-                    else:
-                        await self._one_by_one(group)
-                    continue
-                finally:
-                    self._company, self._ended = len(group), loop.time()
-                    self.held -= taken
-                for (_, future), result in zip(group, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+                self._committing = True
+                await self._store(self._take())
+                self._committing = False
         finally:
-            self._task = None
+            self._committing, self._task = False, None
+
+    async def _store(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+        taken = sum(self._occupies(item) for item, _ in group) if self._occupies is not None else 0
+        try:
+            results = await self._commit([item for item, _ in group])
+        except Exception as error:
+            if len(group) > 1 and not isinstance(error, Unavailable):
+                await self._one_by_one(group)
+                return
+            for _, future in group:
+                _fail(future, error)
+        else:
+            for (_, future), result in zip(group, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        finally:
+            self._sizes.append(len(group))
+            self._company = -(-sum(self._sizes) // self._at_once)
+            self._ended = asyncio.get_running_loop().time()
+            self.held -= taken
 
     def _take(self) -> list[tuple[T, asyncio.Future[R]]]:
         """The longest prefix within both limits, and at least one item."""

@@ -110,10 +110,11 @@ def _rig_doors() -> None:
 def _rig_workers() -> None:
     from relay.delivery.dispatch import Dispatcher
     from relay.delivery.engine import Engine
-    from relay.store import deliveries
+    from relay.store import settling
 
     _before(Engine, "wake", lambda *_: reached("holding"))
-    _after(deliveries, "settle", lambda *_: (reached("before-settle"), reached(STOPPED)))
+    for name in ("settle_as_claimed", "settle"):
+        _after(settling, name, lambda *_: (reached("before-settle"), reached(STOPPED)))
 
     start: Any = Dispatcher.start
     receipts: Any = Dispatcher._receipts

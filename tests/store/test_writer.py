@@ -67,6 +67,41 @@ def test_an_item_is_committed_although_its_caller_is_gone() -> None:
     asyncio.run(main())
 
 
+def test_commits_side_by_side_share_what_is_there() -> None:
+    """Eight clients, each with one item at a time: two commits at once, of about half of them each."""
+
+    async def main() -> tuple[list[int], int]:
+        sizes: list[int] = []
+        running = most = 0
+
+        async def commit(items: Sequence[int]) -> list[int]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            sizes.append(len(items))
+            await asyncio.sleep(0.002)
+            running -= 1
+            return list(items)
+
+        writer = GroupWriter(commit, linger=0.02, at_once=2)
+
+        async def client(number: int) -> None:
+            for turn in range(25):
+                await asyncio.sleep(0.0003 * number)
+                assert await writer.submit(number * 100 + turn) == number * 100 + turn
+
+        await asyncio.gather(*map(client, range(8)))
+        await writer.join()
+        assert running == 0
+        return sizes, most
+
+    sizes, most = asyncio.run(main())
+    assert sum(sizes) == 200
+    assert most == 2
+    # Never one by one: that would take 200.
+    assert len(sizes) < 100
+
+
 async def _await(future: asyncio.Future[int]) -> int:
     return await asyncio.shield(future)
 
