@@ -2,9 +2,9 @@
 
     python -m tests.bench.throughput --mails 10000 --rounds 3
 
-Everything shares this machine's cores: the load generator, Pillarbox (`up`: SQLite with synchronous=FULL and the
-embedded Valkey, or others by URL) and a counting sink. A mail counts as delivered when the sink has taken it. CPU
-time is that of all of Pillarbox's processes, the embedded queue server included.
+Everything shares this machine's cores: the load generator, Pillarbox (`up`: SQLite and the embedded Valkey, or others
+by URL) and a counting sink. A mail counts as delivered when the sink has taken it. CPU time is that of all of
+Pillarbox's processes, the embedded queue server included.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def installed(options: argparse.Namespace, directory: Path, port: int) -> Instal
         port=port,
         connections=options.out,
         level=options.log,
-        doors=options.doors,
+        doors=options.doors or 1,
         workers=options.workers,
     )
     return Installation(directory, configuration, database=options.database, queue=options.queue)
@@ -82,7 +82,7 @@ def one_round(options: argparse.Namespace, beside: int | None = None) -> dict[st
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=int, default=20, help="connections to the sink at most")
-    parser.add_argument("--doors", type=int, default=1)
+    parser.add_argument("--doors", type=int, help="processes of the SMTP door")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--log", default="info")
     parser.add_argument("--database", default="", help="URL; default: SQLite of a fresh data directory")
