@@ -54,6 +54,8 @@ class SqliteDatabase(Database):
         self._local = threading.local()
         self._connections: list[sa.Connection] = []
         self._lock = -1
+        # SQLite has it beside the file that a link leads to.
+        self._log = f"{path.resolve()}-wal"
         #: monotonic time before which this process does not fold the log again
         self._fold_at = 0.0
 
@@ -125,7 +127,7 @@ class SqliteDatabase(Database):
         try:
             # Opened each time, which is nothing beside the sync: one that was kept open could have been replaced
             # since. SQLite has no locks on this file that closing it could give away.
-            log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            log = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 _fdatasync(log)
                 long = _is_long(log)

@@ -59,6 +59,23 @@ def test_a_write_waits_for_the_disk_where_it_has_written_and_is_not_done_again(
     asyncio.run(main())
 
 
+def test_the_file_may_be_a_link(tmp_path: Path, syncs: list[int]) -> None:
+    elsewhere = tmp_path / "disk" / "record.db"
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    (tmp_path / "x.db").symlink_to(elsewhere)
+
+    async def main() -> None:
+        database = open_database(f"sqlite:///{tmp_path}/x.db")
+        await database.write(_make)
+        await database.write(_add)
+        assert await database.read(_count) == 1
+        await database.close()
+
+    asyncio.run(main())
+    assert syncs
+
+
 def test_a_disk_that_cannot_sync_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
