@@ -16,7 +16,7 @@ from relay.core.identity import Identity
 from relay.core.message import Accepted, Idempotency, Submission
 from relay.intake import Intake
 from relay.store import idempotency
-from relay.store.database import Database
+from relay.store.database import Database, ping
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 256
@@ -69,6 +69,8 @@ class Once:
                 return None
             if earlier.fingerprint != fingerprint:
                 raise KeyReused
+            # The answer is a promise, and what was read may be about to be synced only.
+            await self._database.write(ping)
         except BaseException:
             self.leave(account_id, key)
             raise

@@ -52,7 +52,7 @@ class Database(ABC):
 
     @abstractmethod
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work` in a transaction that is committed, durably, when this returns.
+        """Run `work` in a transaction that is committed, durably, when this returns; so is what it has seen.
 
         Raises `Unavailable` when the database cannot be reached or is locked for too long; an `unclear` one when it
         may have committed.

@@ -104,7 +104,6 @@ class SqliteDatabase(Database):
             connection, driver = self._connection()
             if job.before is not None:
                 _looking(connection, driver, job.before)
-            changes = driver.total_changes
             with self._write_lock():
                 if not job.take():
                     raise Unavailable
@@ -115,7 +114,8 @@ class SqliteDatabase(Database):
                 except BaseException:
                     _end(connection, driver, "ROLLBACK")
                     raise
-            if job.durable and driver.total_changes != changes:
+            if job.durable:
+                # Although it may have written nothing: others' commits that it has seen may not be on disk yet.
                 self._sync()
             self._here()
             return result

@@ -41,19 +41,19 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def test_a_write_waits_for_the_disk_where_it_has_written_and_is_not_done_again(
-    tmp_path: Path, syncs: list[int]
-) -> None:
+def test_a_write_waits_for_the_disk_also_for_what_it_has_only_seen(tmp_path: Path, syncs: list[int]) -> None:
     async def main() -> None:
         database = open_database(f"sqlite:///{tmp_path}/x.db")
         await database.write(_make)
         syncs.clear()
-        await database.write(_count)
         await database.write_soon(_add)
         await database.look_and_write_soon(_count, lambda connection, _seen: _add(connection))
+        assert await database.read(_count) == 2
         assert syncs == []
-        await database.write(_add)
+        assert await database.write(_count) == 2
         assert len(syncs) == 1
+        await database.write(_add)
+        assert len(syncs) == 2
         await database.close()
 
     asyncio.run(main())
