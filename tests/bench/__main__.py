@@ -119,7 +119,7 @@ def written(whole: dict[str, Any]) -> str:
         "",
         (
             f"{machine['cores']} cores ({machine['cpu']}) shared with load generator and sink, {machine['system']},"
-            f" Python {machine['python']}, {machine['at'][:10]}; {whole['rounds']} alternating rounds of"
+            f" Python {machine['python']}, {machine['at'][:10]}; {_rounds(results)} alternating rounds of"
             f" {whole['mails']:,} mails. Medians, [least to most]."
         ),
     ]
@@ -141,6 +141,12 @@ def written(whole: dict[str, Any]) -> str:
         left_out = "; ".join(f"{name} ({why})" for name, why in whole["left_out"].items())
         lines += ["", f"Left out here: {left_out}."]
     return "\n".join(lines) + "\n"
+
+
+def _rounds(results: Results) -> str:
+    """How many each relay had at least and at most."""
+    counts = sorted({len(rounds) for found in results.values() for rounds in found.values()})
+    return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
 
 
 def _with_earlier(whole: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
