@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,7 +102,7 @@ def claim(
     """Claim everything that is due of these messages, suspects apart. `seen` is what `look` found of them before."""
     until = now + timedelta(seconds=lease)
     rows = _CLAIM.rows(connection, State.SENDING.value, until, list(message_ids), State.QUEUED.value, now)
-    return _mails(connection, _oldest_first(rows), seen or {})
+    return _mails(connection, _oldest_first(rows), seen)
 
 
 def claim_due(
@@ -141,16 +140,17 @@ _ORDER = itemgetter(_CLAIM_FIELDS.index("message_id"), _CLAIM_FIELDS.index("posi
 
 
 def _mails(
-    connection: sa.Connection, rows: Sequence[Any], seen: Mapping[int, ClaimedMail] = MappingProxyType({})
+    connection: sa.Connection, rows: Sequence[Any], seen: Mapping[int, ClaimedMail] | None = None
 ) -> list[ClaimedMail]:
     """The mails in the order of their claims: where a provider has no place for all, the last go without."""
     claims = [Claim(*row) for row in rows]
     if not claims:
         return []
     ids = dict.fromkeys(one.message_id for one in claims)
-    missing = [identifier for identifier in ids if identifier not in seen]
-    read = look(connection, missing) if missing else {}
-    mails = {identifier: seen.get(identifier) or read[identifier] for identifier in ids}
+    known = dict(seen or {})
+    if missing := [identifier for identifier in ids if identifier not in known]:
+        known |= look(connection, missing)
+    mails = {identifier: known[identifier] for identifier in ids}
     for one in claims:
         mails[one.message_id].claims.append(one)
     moment = clock.now()

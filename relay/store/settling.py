@@ -80,7 +80,7 @@ class _Rows:
     events: list[dict[str, Any]] = field(default_factory=list)
     bounced: list[standings.Bounced] = field(default_factory=list)
 
-    def bound(self, settling: "Part", dialect: str) -> Bound:
+    def bound(self, settling: Part, dialect: str) -> Bound:
         parts = [settling, (_SETTLE_MESSAGE, self.messages)] if self.messages else [settling]
         return timeline.bound(self.events, parts, dialect)
 
