@@ -107,7 +107,7 @@ class Intake:
     async def _commit(self, group: Sequence[Submission]) -> Sequence[Stored]:
         rows = messages.prepare(group, self._database.dialect)
         try:
-            stored = await self._database.write(messages.insert, rows)
+            stored = await messages.store(self._database, rows)
         except Unavailable as error:
             if not error.unclear or not await self._was_stored(rows.stored):
                 raise

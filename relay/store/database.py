@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from relay.core.errors import Full, Misconfigured, Unavailable
 from relay.observe import facts
+from relay.store.rows import Bound
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -26,10 +27,16 @@ Work = Callable[Concatenate[sa.Connection, P], T]
 _TELL = 10.0
 
 
+class Unexpected(Exception):
+    """Statements changed more or fewer rows than they were expected to."""
+
+
 class Database(ABC):
     """See the module. Make one per process with `open_database`, after any fork."""
 
     dialect: str
+    #: that of `write`, by which others know what they have learned from which database
+    engine: sa.Engine
     _since: float | None = None
     _told = float("-inf")
 
@@ -65,6 +72,13 @@ class Database(ABC):
         For what is done again when it is lost, as a claim is.
         """
 
+    async def write_alone(self, bound: Bound, *, expecting: int | None = None) -> int:
+        """As `write`, of statements that are all of their transaction; returns how many rows the first part changed.
+
+        Raises `Unexpected` when these are not as many as `expecting`, and nothing is written.
+        """
+        return await self.write(_run, bound, expecting)
+
     @abstractmethod
     async def look_and_write_soon(
         self, look: Callable[[sa.Connection], S], work: Callable[[sa.Connection, S], T]
@@ -80,6 +94,13 @@ class Database(ABC):
         """Let transactions in hand finish, and close every connection."""
 
 
+def _run(connection: sa.Connection, bound: Bound, expecting: int | None) -> int:
+    changed = bound.run(connection)
+    if expecting is not None and changed != expecting:
+        raise Unexpected
+    return changed
+
+
 def words_of(error: BaseException) -> str:
     """What a database, its driver or the system said, in one line."""
     if isinstance(error, Unavailable) and error.__cause__ is not None:
@@ -88,16 +109,16 @@ def words_of(error: BaseException) -> str:
     return (str(said) or type(said).__name__).splitlines()[0]
 
 
-def state_of(error: sa.exc.DBAPIError) -> str:
-    """PostgreSQL's code for it (its manual, appendix A)."""
-    return str(getattr(error.orig, "sqlstate", None) or "")
+def state_of(error: Exception) -> str:
+    """PostgreSQL's code for it (its manual, appendix A); empty for what does not come from its server."""
+    return str(getattr(getattr(error, "orig", None) or error, "sqlstate", None) or "")
 
 
 def _is_full(error: Exception) -> bool:
     original = getattr(error, "orig", None) or error
     if isinstance(original, sqlite3.OperationalError):
         return original.sqlite_errorcode == sqlite3.SQLITE_FULL
-    return isinstance(error, sa.exc.DBAPIError) and state_of(error) == "53100"
+    return state_of(error) == "53100"
 
 
 def open_database(url: str, *, pool_size: int = 10) -> Database:
@@ -112,7 +133,12 @@ def open_database(url: str, *, pool_size: int = 10) -> Database:
 
         return SqliteDatabase(Path(rest.removeprefix("/")))
     if kind in {"postgresql", "postgres"}:
-        from relay.store.postgres import PostgresDatabase
+        try:
+            from relay.store.postgres import PostgresDatabase
+        except ModuleNotFoundError:
+            raise Misconfigured(
+                "database.url: PostgreSQL needs the driver asyncpg: pip install 'pillarbox[postgres]'"
+            ) from None
 
         return PostgresDatabase(f"postgresql+asyncpg://{rest}", pool_size=pool_size)
     raise Misconfigured(f"database.url: {scheme!r} is not supported; use sqlite:/// or postgresql://")

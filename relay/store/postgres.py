@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import sqlalchemy as sa
+from asyncpg import exceptions
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from relay.core.errors import Misconfigured
-from relay.store.database import Database, P, S, T, Work, state_of
+from relay.store.database import Database, P, S, T, Unexpected, Work, state_of
+from relay.store.rows import Bound
 
 #: sessions for what need not wait for the disk
 _HASTY = 3
 #: classes of codes: connections, credentials, transactions in each other's way, no such database, no resources, an
 #: operator, the system; and 25, a server that only reads, as after a failover
 _NOT_OUR_FAULT = frozenset({"08", "25", "28", "3D", "40", "53", "57", "58"})
+#: those of an answer that says that nothing was written
+_UNDONE = frozenset({"25", "28", "3D", "40", "53"})
 #: seconds that closing waits for transactions in hand
 _PATIENCE = 30.0
 
@@ -27,14 +30,11 @@ class PostgresDatabase(Database):
     dialect = "postgresql"
 
     def __init__(self, url: str, *, pool_size: int) -> None:
-        try:
-            self._engine = _postgres_engine(url, pool_size)
-            # Sessions that do not wait for the disk: to say so in each transaction is a journey to the server more.
-            self._hasty = _postgres_engine(url, _HASTY, synchronous_commit="off")
-        except ModuleNotFoundError:
-            raise Misconfigured(
-                "database.url: PostgreSQL needs the driver asyncpg: pip install 'pillarbox[postgres]'"
-            ) from None
+        self._engine = _postgres_engine(url, pool_size)
+        self.engine = self._engine.sync_engine
+        # Sessions that do not wait for the disk: to say so in each transaction is a journey to the server more.
+        # Plans that are made while the tables are small are kept for longer than that.
+        self._hasty = _postgres_engine(url, _HASTY, synchronous_commit="off", enable_seqscan="off")
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transact(self._engine, work, *args, **kwargs)
@@ -53,18 +53,48 @@ class PostgresDatabase(Database):
             async with engine.begin() as connection:
                 result = await connection.run_sync(work, *args, **kwargs)
                 committing = True
-        except (OSError, sa.exc.TimeoutError) as error:
-            raise self._away(error, unclear=committing) from error
-        except sa.exc.DBAPIError as error:
-            if (
-                error.connection_invalidated
-                or isinstance(error, sa.exc.InterfaceError | sa.exc.OperationalError)
-                or state_of(error)[:2] in _NOT_OUR_FAULT
-            ):
+        except _ERRORS as error:
+            if _not_our_fault(error):
                 raise self._away(error, unclear=committing) from error
             raise
         self._here()
         return result
+
+    async def write_alone(self, bound: Bound, *, expecting: int | None = None) -> int:
+        # By the driver itself, which has a single statement commit at its end: SQLAlchemy's way to it, BEGIN and
+        # COMMIT cost as much as a dozen mails.
+        sent = False
+        try:
+            async with self._driver() as driver:
+                sent = True
+                if expecting is None:
+                    changed = await _changed(driver, bound)
+                else:
+                    async with driver.transaction():
+                        changed = await _changed(driver, bound)
+                        if changed != expecting:
+                            raise Unexpected
+        except _ERRORS as error:
+            if _not_our_fault(error):
+                raise self._away(error, unclear=sent and state_of(error)[:2] not in _UNDONE) from error
+            raise
+        self._here()
+        return changed
+
+    @contextlib.asynccontextmanager
+    async def _driver(self) -> AsyncIterator[Any]:
+        """A connection of the driver itself, that was not closed when it was taken from the pool."""
+        while True:
+            connection = await self._engine.raw_connection()
+            driver: Any = connection.driver_connection
+            try:
+                if not driver.is_closed():
+                    yield driver
+                    return
+            finally:
+                if driver.is_closed():
+                    connection.invalidate()
+                connection.close()
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.write(work, *args, **kwargs)
@@ -80,6 +110,31 @@ class PostgresDatabase(Database):
                     await asyncio.sleep(0.005)
         for engine in engines:
             await engine.dispose()
+
+
+async def _changed(driver: Any, bound: Bound) -> int:
+    ((text, arrays),) = bound.first
+    return int(await driver.fetchval(text, *arrays))
+
+
+#: what the driver raises by itself and through SQLAlchemy
+_ERRORS = (
+    OSError,
+    sa.exc.TimeoutError,
+    sa.exc.DBAPIError,
+    exceptions.PostgresError,
+    exceptions.InterfaceError,
+    exceptions.InternalClientError,
+)
+
+
+def _not_our_fault(error: Exception) -> bool:
+    if isinstance(error, sa.exc.DBAPIError) and not error.connection_invalidated:
+        ours = not isinstance(error, sa.exc.InterfaceError | sa.exc.OperationalError)
+    else:
+        # A `ValueError` is about what the driver was given.
+        ours = isinstance(error, exceptions.PostgresError | ValueError)
+    return not ours or state_of(error)[:2] in _NOT_OUR_FAULT
 
 
 def _postgres_engine(url: str, pool_size: int, **session: str) -> AsyncEngine:

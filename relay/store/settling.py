@@ -16,9 +16,9 @@ from relay.core.bounce import Bounce, BounceClass
 from relay.core.event import EventKind
 from relay.core.ids import new_id
 from relay.core.status import State, Status, advance
-from relay.store import standings, timeline
+from relay.store import outbox, standings, timeline
 from relay.store import tables as t
-from relay.store.database import Database
+from relay.store.database import Database, Unexpected
 from relay.store.deliveries import Claim
 from relay.store.rows import Bound, Part, Statement, updating
 
@@ -57,10 +57,6 @@ class Settlement:
     switches: tuple[Switch, ...] = ()
 
 
-class NotAsClaimed(Exception):
-    """Somebody else has changed one of these recipients since it was claimed, and nothing was written."""
-
-
 @dataclass(slots=True)
 class Prepared:
     """What `settle_as_claimed` writes."""
@@ -91,9 +87,13 @@ async def record(database: Database, settlements: Sequence[Settlement]) -> list[
     Raises `Unavailable`.
     """
     prepared = prepare(settlements, database.dialect)
+    alone = not prepared.bounced and outbox.quiet(database.engine, prepared.accounts.values())
     try:
-        await database.write(settle_as_claimed, prepared)
-    except NotAsClaimed:
+        if alone:
+            await database.write_alone(prepared.bound, expecting=prepared.count)
+        else:
+            await database.write(settle_as_claimed, prepared)
+    except Unexpected:
         return await database.write(settle, settlements)
     return []
 
@@ -114,9 +114,13 @@ def prepare(settlements: Sequence[Settlement], dialect: str) -> Prepared:
 
 
 def settle_as_claimed(connection: sa.Connection, prepared: Prepared) -> None:
-    """Record results in one transaction. Raises `NotAsClaimed`: `settle` finds out then what is to be recorded."""
-    if timeline.add_bound(connection, prepared.bound, prepared.events, prepared.accounts) < prepared.count:
-        raise NotAsClaimed
+    """Record results in one transaction.
+
+    Raises `Unexpected` where somebody else has changed one of these recipients since it was claimed: `settle` finds
+    out then what is to be recorded.
+    """
+    if timeline.add_bound(connection, prepared.bound, prepared.events, prepared.accounts) != prepared.count:
+        raise Unexpected
     if prepared.bounced:
         standings.bounce(connection, prepared.bounced)
 

@@ -48,7 +48,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = sqlite_engine(path)
+        self.engine = sqlite_engine(path)
         self._writer = _Writer(self._write)
         self._readers = ThreadPoolExecutor(_READERS, "sqlite-read")
         self._local = threading.local()
@@ -163,7 +163,7 @@ class SqliteDatabase(Database):
     def _connection(self) -> tuple[sa.Connection, sqlite3.Connection]:
         found: tuple[sa.Connection, sqlite3.Connection] | None = getattr(self._local, "connection", None)
         if found is None or found[0].closed or found[0].invalidated:
-            connection = self._engine.connect()
+            connection = self.engine.connect()
             self._connections.append(connection)
             driver: Any = connection.connection.driver_connection
             # Pages that a statement may have to put back would otherwise be copied to a file, made for each commit.
@@ -204,7 +204,7 @@ class SqliteDatabase(Database):
         self._readers.shutdown()
         for connection in self._connections:
             connection.close()
-        self._engine.dispose()
+        self.engine.dispose()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -92,11 +92,22 @@ def _before(owner: Any, name: str, first: Callable[..., None]) -> None:
     setattr(owner, name, wrapped)
 
 
+def _rig_writing(point: str) -> None:
+    """In a transaction that is not committed yet.
+
+    Where the server commits by itself one dies before it is given anything, and is not stopped: nothing is held.
+    """
+    from relay.store import postgres
+    from relay.store.rows import Bound
+
+    _after(Bound, "run", lambda *_: (reached(point), reached(STOPPED)))
+    _before(postgres, "_changed", lambda *_: reached(point))
+
+
 def _rig_doors() -> None:
     from relay.queue import RedisQueue
-    from relay.store import messages
 
-    _after(messages, "insert", lambda *_: (reached("before-commit"), reached(STOPPED)))
+    _rig_writing("before-commit")
     _before(RedisQueue, "deliver", lambda *_: reached("after-commit") if _role in {"smtp", "api"} else None)
 
     def wake_up(*_: Any) -> None:
@@ -110,11 +121,9 @@ def _rig_doors() -> None:
 def _rig_workers() -> None:
     from relay.delivery.dispatch import Dispatcher
     from relay.delivery.engine import Engine
-    from relay.store import settling
 
     _before(Engine, "wake", lambda *_: reached("holding"))
-    for name in ("settle_as_claimed", "settle"):
-        _after(settling, name, lambda *_: (reached("before-settle"), reached(STOPPED)))
+    _rig_writing("before-settle")
 
     start: Any = Dispatcher.start
     receipts: Any = Dispatcher._receipts

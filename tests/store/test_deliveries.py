@@ -15,7 +15,7 @@ from relay.core.message import EnvelopeRecipient, MemoryTail, RecipientKind
 from relay.core.status import Classification, State
 from relay.store import accounts, circuits, deliveries, messages, recovery, settling, watch
 from relay.store import tables as t
-from relay.store.database import Database, open_database
+from relay.store.database import Database, Unexpected, open_database
 from relay.store.deliveries import ClaimedMail
 from relay.store.fairness import Turn
 from relay.store.settling import Settlement
@@ -153,7 +153,7 @@ def test_a_report_that_comes_before_the_result_is_not_overwritten(play: Callable
         )
         deferred = settlement(claimed[0], state=State.QUEUED, kind=EventKind.DEFERRED, due_at=later(9))
         prepared = settling.prepare([deferred, settlement(claimed[1])], database.dialect)
-        with pytest.raises(settling.NotAsClaimed):
+        with pytest.raises(Unexpected):
             await database.write(settling.settle_as_claimed, prepared)
         for one in stored:
             assert await database.read(messages.timeline, one.id) == []
