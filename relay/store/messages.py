@@ -22,6 +22,11 @@ from relay.store.types import BigInt
 
 #: octets of mail per row of `body`
 PART_SIZE = 512 * 1024
+#: columns in which most mail has nothing
+_SELDOM = frozenset(
+    {"cc", "bcc", "tag", "batch_id", "classification", "metadata", "attachments", "options", "ret", "envid"}
+    | {"error_code", "notify", "orcpt"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Group:
             (t.body, self.bodies),
             (t.params, self.params),
         )
-        return bind([insertion(table, rows) for table, rows in tables if rows], dialect)
+        return bind([insertion(table, rows, _SELDOM) for table, rows in tables if rows], dialect)
 
     def alone(self, engine: sa.Engine) -> Bound | None:
         """What there is to write, if that is all: nothing to ask before, to read from a file, to tell anybody."""

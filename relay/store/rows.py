@@ -214,20 +214,46 @@ def updating(
     return Many(listed, text.replace("%s", "VALUES %s"), text.replace("%s", few))
 
 
-_inserts: dict[tuple[str, tuple[str, ...]], tuple[Many, Callable[[Any], Row]]] = {}
 #: a statement and the rows it is about
 Part = tuple[Many, Sequence[Row]]
+
+
+class _Insertion:
+    """Statements that insert rows of a table with these keys."""
+
+    def __init__(self, table: sa.Table, names: tuple[str, ...], seldom: frozenset[str]) -> None:
+        few = tuple(name for name in names if name not in seldom)
+        self._all = (inserting(table, names), itemgetter(*names))
+        self._few = (inserting(table, few), itemgetter(*few))
+        # The first name is there so that even one more makes a tuple.
+        self._seldom = itemgetter(names[0], *(name for name in names if name in seldom))
+        self._none = (None,) * (len(names) - len(few))
+
+    def part(self, rows: Sequence[dict[str, Any]]) -> Part:
+        seldom, none = self._seldom, self._none
+        statement, values = self._all
+        if none and all(seldom(row)[1:] == none for row in rows):
+            statement, values = self._few
+        return statement, list(map(values, rows))
+
+
+_insertions: dict[tuple[str, tuple[str, ...]], _Insertion] = {}
 _together: dict[tuple[Many, ...], str] = {}
 
 
-def insertion(table: sa.Table, rows: Sequence[dict[str, Any]]) -> Part:
-    """To insert rows that all have the same keys, of which there are two or more."""
+def insertion(
+    table: sa.Table, rows: Sequence[dict[str, Any]], seldom: frozenset[str] = frozenset()
+) -> Part:
+    """To insert rows that all have the same keys, of which there are two or more.
+
+    Columns that are `seldom` used are left out if no row has anything in them: what is given to a database takes its
+    time even where it is NULL.
+    """
     names = tuple(rows[0])
-    known = _inserts.get((table.name, names))
+    known = _insertions.get((table.name, names))
     if known is None:
-        known = _inserts[table.name, names] = (inserting(table, names), itemgetter(*names))
-    statement, values = known
-    return statement, list(map(values, rows))
+        known = _insertions[table.name, names] = _Insertion(table, names, seldom)
+    return known.part(rows)
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,6 +9,9 @@ from relay.store import outbox
 from relay.store import tables as t
 from relay.store.rows import Bound, Part, bind, insertion
 
+#: columns in which most lines have nothing
+_SELDOM = frozenset({"detail"})
+
 
 def add(connection: sa.Connection, rows: Sequence[dict[str, Any]], accounts: Mapping[int, int]) -> None:
     """Write event rows, all with the same keys. `accounts` has the account of every message they are about."""
@@ -18,7 +21,7 @@ def add(connection: sa.Connection, rows: Sequence[dict[str, Any]], accounts: Map
 
 def bound(rows: Sequence[dict[str, Any]], beside: Sequence[Part], dialect: str) -> Bound:
     """What `add_bound` is given. `beside` is written with the rows: that spares journeys to the database."""
-    return bind([*beside, insertion(t.event, rows)], dialect)
+    return bind([*beside, insertion(t.event, rows, _SELDOM)], dialect)
 
 
 def add_bound(

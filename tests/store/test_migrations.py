@@ -18,6 +18,9 @@ from relay.store.database import Database, open_database
 from tests.services import Postgres
 
 
+SQLITE_ONLY = "fk_message_account_id"
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_url(request, tmp_path):
     if request.param == "sqlite":
@@ -73,7 +76,14 @@ def test_the_migrations_make_the_tables_of_the_code(empty_url):
     migrate.upgrade(empty_url)
 
     def differences(connection):
-        return compare_metadata(MigrationContext.configure(connection), tables.metadata)
+        here = connection.dialect.name
+
+        def made_here(thing, name, kind, *_):
+            # Alembic does not ask for which databases a constraint is meant.
+            return not (here == "postgresql" and kind == "foreign_key_constraint" and name == SQLITE_ONLY)
+
+        options = {"include_object": made_here}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
 
     assert inspect(empty_url, differences) == []
 
