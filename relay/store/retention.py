@@ -221,8 +221,14 @@ def secure(connection: sa.Connection) -> None:
 # What goes with each part.
 
 
+def _hold(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Let nobody give messages anything new until all of this is committed: it would be there afterwards."""
+    connection.execute(sa.select(_M.id).where(_M.id.in_(ids)).order_by(_M.id).with_for_update())
+
+
 def redact(connection: sa.Connection, ids: Sequence[int], now: datetime) -> None:
     """Delete what messages say."""
+    _hold(connection, ids)
     connection.execute(t.body.delete().where(t.body.c.message_id.in_(ids)))
     connection.execute(t.params.delete().where(t.params.c.message_id.in_(ids)))
     connection.execute(
@@ -314,6 +320,7 @@ def _events(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> No
 
 def remove(connection: sa.Connection, ids: Sequence[int], _now: datetime) -> None:
     """Delete messages whole."""
+    _hold(connection, ids)
     _of_rows(connection, ids, NOBODY)
     for table in (t.body, t.params, t.event, t.recipient):
         connection.execute(table.delete().where(table.c.message_id.in_(ids)))

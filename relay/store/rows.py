@@ -241,9 +241,7 @@ _insertions: dict[tuple[str, tuple[str, ...]], _Insertion] = {}
 _together: dict[tuple[Many, ...], str] = {}
 
 
-def insertion(
-    table: sa.Table, rows: Sequence[dict[str, Any]], seldom: frozenset[str] = frozenset()
-) -> Part:
+def insertion(table: sa.Table, rows: Sequence[dict[str, Any]], seldom: frozenset[str] = frozenset()) -> Part:
     """To insert rows that all have the same keys, of which there are two or more.
 
     Columns that are `seldom` used are left out if no row has anything in them: what is given to a database takes its

@@ -18,6 +18,7 @@ from relay.core.errors import NotFound
 from relay.core.ids import floor_at, new_id
 from relay.core.message import Idempotency
 from relay.core.stream import Stream
+from relay.core.strip import Stripped
 from relay.store import erasure, messages, outbox, retention, streams, suppressions
 from relay.store import tables as t
 from relay.store.retention import GONE, Part, Rules
@@ -312,6 +313,28 @@ async def test_attachments_go_and_the_text_stays(database_url, settings):
     await cleaning.scrub_record(config, full=True)
     for mark in marks:
         assert await asyncio.to_thread(found_in_bytes, database_url, mark) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("take", [retention.redact, retention.remove])
+async def test_a_mail_that_loses_its_files_while_it_is_taken_away_is_not_left_behind(database_url, take):
+    async with playing(database_url) as scene:
+        (one,) = await aged(scene, 50, head=FILED, body=PARTS)
+        kept = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def strip(connection):
+            assert retention.keep_stripped(connection, one, Stripped(mail=b"short", files=[]), now())
+            loop.call_soon_threadsafe(kept.set)
+            if connection.dialect.name == "postgresql":
+                # Its transaction is open while the other one begins.
+                connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+
+        stripping = asyncio.create_task(scene.database.write(strip))
+        await kept.wait()
+        await scene.database.write(take, [one], now())
+        await stripping
+        assert await rows(scene, t.body, [one]) == []
 
 
 @pytest.mark.anyio

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from relay.store.tables.base import own_id, ref
+from relay.store.tables.base import own_id, ref, ref_on_sqlite
 from relay.store.types import BigInt, Instant, Json
 
 #: messages that may be few among millions, whichever status they have; most rest in the one that is left out. SQLite
@@ -24,9 +24,7 @@ class Message(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "message"
     __table_args__ = (
-        # PostgreSQL would lock the account's row with each of its mails, and who locks a row that others have locked
-        # writes that down: a tenth of an insert's time. Accounts are never removed.
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"]).ddl_if(dialect="sqlite"),
+        ref_on_sqlite("account_id", "account.id"),
         sa.Index("ix_message_account_id_id", "account_id", "id"),
         sa.Index("ix_message_account_id_updated_at", "account_id", "updated_at", "id"),
         sa.Index(
@@ -104,8 +102,9 @@ class Body(SQLModel, table=True):
     """The mail's bytes in pieces, so that a large one never has to be in memory whole to be stored."""
 
     __tablename__: ClassVar[str] = "body"
+    __table_args__ = (ref_on_sqlite("message_id", "message.id"),)
 
-    message_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("message.id"), primary_key=True))
+    message_id: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
     part: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     data: bytes
 
@@ -114,8 +113,9 @@ class Params(SQLModel, table=True):
     """What a REST client sent and reads back (the contract's `params`): subject, body, from, reply_to."""
 
     __tablename__: ClassVar[str] = "params"
+    __table_args__ = (ref_on_sqlite("message_id", "message.id"),)
 
-    message_id: int = Field(sa_column=sa.Column(BigInt, sa.ForeignKey("message.id"), primary_key=True))
+    message_id: int = Field(primary_key=True, sa_type=BigInt, sa_column_kwargs={"autoincrement": False})
     params: dict[str, Any] = Field(sa_type=Json)
 
 
@@ -128,6 +128,7 @@ class Recipient(SQLModel, table=True):
 
     __tablename__: ClassVar[str] = "recipient"
     __table_args__ = (
+        ref_on_sqlite("message_id", "message.id"),
         sa.Index("ix_recipient_message_id", "message_id", "position"),
         # The address alone: every octet of it is written with every recipient.
         sa.Index("ix_recipient_address", "address"),
@@ -179,7 +180,7 @@ class Recipient(SQLModel, table=True):
     )
 
     id: int = own_id()
-    message_id: int = ref("message.id")
+    message_id: int = Field(sa_type=BigInt)
     account_id: int = Field(sa_type=BigInt)
     position: int  #: 0 is the primary recipient
     address: str = Field(max_length=255)
