@@ -91,6 +91,10 @@ class PostgresDatabase(Database):
                 if not driver.is_closed():
                     yield driver
                     return
+            except asyncio.CancelledError:
+                # Somewhere in the middle: nobody else is to go on from there.
+                driver.terminate()
+                raise
             finally:
                 if driver.is_closed():
                     connection.invalidate()

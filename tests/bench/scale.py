@@ -107,7 +107,7 @@ class Record:
                 )
                 for n in range(_GROUP)
             ]
-            await self._database.write(messages.insert, messages.prepare(group))
+            await messages.store(self._database, messages.prepare(group, self._database.dialect))
             self._stored += _GROUP
         return count / (time.perf_counter() - started)
 
