@@ -50,6 +50,7 @@ class GroupWriter(Generic[T, R]):
         self.held = 0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         #: while the task commits, others may beside it
         self._committing = False
         self._beside: set[asyncio.Task[None]] = set()
@@ -63,7 +64,10 @@ class GroupWriter(Generic[T, R]):
 
     def submit(self, item: T) -> asyncio.Future[R]:
         """The future result of `item`. Cancelling it does not take the item out of its group."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            # Kept: to ask for it is a system call.
+            self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = self._loop.create_future()
         self._waiting.append((item, future))
         if self._occupies is not None:
             self.held += self._occupies(item)
