@@ -82,7 +82,8 @@ class Cluster:
             valkey = EmbeddedValkey(short_directory())
             valkey.start(30)
             parts.callback(valkey.stop)
-            shares = [Share(str(number), self._options.share) for number in range(self._hosts)]
+            held = self._hosts if self._options.share else 0
+            shares = [Share(str(number), self._options.share) for number in range(held)]
             for share in shares:
                 parts.callback(share.remove)
             configuration = CONFIGURATION.format(
@@ -97,7 +98,7 @@ class Cluster:
             self.workers = self._installation.fleet(workers=self._hosts)[2 : 2 + self._hosts]
             self._hand_in(_FIRST)
             self._sink.wait(_FIRST, 60)
-            for share, worker in zip(shares, self.workers, strict=True):
+            for share, worker in zip(shares, self.workers, strict=False):
                 share.take(worker.popen.pid)
             self._parts = parts.pop_all()
         return self
@@ -170,7 +171,7 @@ def table(found: dict[int, list[dict[str, float]]]) -> str:
 def main() -> None:
     parser = load_options(__doc__)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 3], help="numbers of them")
-    parser.add_argument("--share", type=float, default=0.25, help="of a core, for each host")
+    parser.add_argument("--share", type=float, default=0.25, help="of a core, for each host; 0: all they get")
     parser.add_argument("--out", type=int, default=20, help="connections of a host to the sink at most")
     options = parser.parse_args()
     found: dict[int, list[dict[str, float]]] = {hosts: [] for hosts in options.hosts}

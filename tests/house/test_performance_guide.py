@@ -19,6 +19,8 @@ _SHORT = {
     "tests.bench.budget": ["--mails", "60", "--connections", "4"],
     "tests.bench.idle": ["--seconds", "1"],
     "tests.bench.scale": ["--mails", "500", "--customers", "2"],
+    # Without root nothing can be held to a share.
+    "tests.bench.hosts": ["--rounds", "1", "--mails", "60", "--hosts", "1", "--share", "0"],
 }
 
 
@@ -49,3 +51,4 @@ def test_every_command_runs_and_reports(tmp_path: Path) -> None:
     assert "| pb-smtp | its own | " in said["tests.bench.budget"]
     assert "% of a core" in said["tests.bench.idle"]
     assert "| 500 | " in said["tests.bench.scale"]
+    assert re.search(r"^\| 1 \| .* \| 1\.00 \| .* \| 0 \|$", said["tests.bench.hosts"], re.MULTILINE)
