@@ -119,9 +119,10 @@ class Cluster:
         began, before = self._at(marks[0])
         ended, after = self._at(marks[1])
         self._sink.wait(marks[2], 300)
-        # The first ones had numbers that came again.
         came = self._sink.figures()
-        outcome = {"lost": self._options.mails - came["different"], "doubled": came["mails"] - marks[2]}
+        # Numbers begin anew after the first ones.
+        different = max(_FIRST, self._options.mails)
+        outcome = {"lost": different - came["different"], "doubled": came["mails"] - marks[2]}
         seconds = ended - began
         worker, server = ((late - early) / seconds for early, late in zip(before, after, strict=True))
         rate = (marks[1] - marks[0]) / seconds

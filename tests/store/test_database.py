@@ -105,6 +105,8 @@ def test_a_connection_that_was_closed_in_the_pool_is_not_used(postgres_url: str)
     async def scene(database: Database) -> None:
         await asyncio.gather(*(database.read(ping) for _ in range(3)))
         await database.read(_end_others)
+        # Their ends have to arrive here.
+        await asyncio.sleep(0.3)
         for name in "ab":
             assert await database.write_alone(_leases(database, name)) == 1
 
