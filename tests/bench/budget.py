@@ -1,21 +1,25 @@
 """Where the time of a mail goes: microseconds of CPU by process and thread, as the kernel counts it.
 
     python -m tests.bench.budget --mails 20000
+    python -m tests.bench.budget --mails 20000 --postgres
 
 One load of `tests.bench.throughput`, looked at from its first mail to its last; sink and generator are shown, too,
 because they share the cores. Threads without a name of their own are those of libraries.
 """
 
 import argparse
+import contextlib
 import os
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import throughput
 from tests.bench.measure import CountingSink, generate, load_options, tree
+from tests.faults.servers import OwnPostgres
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: seconds between looks; what a thread uses after the last look before its end is missed
@@ -65,12 +69,28 @@ class Watch(threading.Thread):
         return Counter({name: ticks / _TICKS for name, ticks in used.items()})
 
 
+@contextlib.contextmanager
+def record(options: argparse.Namespace) -> Iterator[str]:
+    """The URL of the database that was asked for; empty for the one that `up` makes."""
+    if not options.postgres:
+        yield options.database
+        return
+    with tempfile.TemporaryDirectory(prefix="pb-pg-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        server = OwnPostgres(Path(name) / "server", shared_buffers="256MB")
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
 def measure(options: argparse.Namespace) -> tuple[Counter[tuple[str, str]], float]:
     """Seconds of CPU by process and thread, and those that passed."""
     with CountingSink() as sink, tempfile.TemporaryDirectory(prefix="pb-budget-") as directory:
         with throughput.installed(options, Path(directory), sink.port) as installation:
             installation.up()
-            # All of them descend from here: the relay, the sink and the generator.
+            # All of them descend from here: the relay, the sink, the generator, and a server that was made for it.
             watch = Watch([os.getpid()])
             watch.look()
             watch.start()
@@ -96,8 +116,10 @@ def table(used: Counter[tuple[str, str]], seconds: float, mails: int) -> str:
 def main() -> None:
     parser = load_options(__doc__)
     throughput.add_options(parser)
+    parser.add_argument("--postgres", action="store_true", help="on a server made for it, which counts, too")
     options = parser.parse_args()
-    used, seconds = measure(options)
+    with record(options) as options.database:
+        used, seconds = measure(options)
     print(table(used, seconds, options.mails))
     print(f"\n{options.mails / seconds:,.0f} mails a second, end to end")
 
