@@ -152,8 +152,8 @@ def rounds(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, float]]
 
 def table(found: dict[int, list[dict[str, float]]]) -> str:
     lines = [
-        "| hosts | mails/s | for each host | beside one host | workers, cores | PostgreSQL, cores | lost |",
-        "|---:|---|---:|---:|---:|---:|---:|",
+        "| hosts | mails/s | for each host | beside one host | workers, cores | PostgreSQL, cores | lost | doubled |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     first = None
     for hosts, rows in found.items():
@@ -161,10 +161,11 @@ def table(found: dict[int, list[dict[str, float]]]) -> str:
         rate = statistics.median(rates)
         first = first or rate / hosts
         worker, server = (statistics.median(row[name] for row in rows) for name in ("worker", "server"))
-        lost = sum(row["lost"] for row in rows)
+        lost, doubled = (sum(row[name] for row in rows) for name in ("lost", "doubled"))
         lines.append(
             f"| {hosts} | {rate:,.0f} [{min(rates):,.0f} to {max(rates):,.0f}] | {rate / hosts:,.0f} |"
             f" {rate / first:.2f} | {worker:.2f} | {server:.2f} | {lost:.0f} |"
+            f" {doubled:.0f} |"
         )
     return "\n".join(lines)
 

@@ -51,4 +51,4 @@ def test_every_command_runs_and_reports(tmp_path: Path) -> None:
     assert "| pb-smtp | its own | " in said["tests.bench.budget"]
     assert "% of a core" in said["tests.bench.idle"]
     assert "| 500 | " in said["tests.bench.scale"]
-    assert re.search(r"^\| 1 \| .* \| 1\.00 \| .* \| 0 \|$", said["tests.bench.hosts"], re.MULTILINE)
+    assert re.search(r"^\| 1 \| .* \| 1\.00 \| .* \| 0 \| 0 \|$", said["tests.bench.hosts"], re.MULTILINE)
