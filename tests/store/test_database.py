@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from relay.core.errors import Unavailable
 from relay.store import tables as t
 from relay.store.database import Database, Unexpected, open_database, ping
 from relay.store.rows import Bound, bind, insertion
+from tests.records import play
 
 
 async def _begun(database: Database) -> list["asyncio.Task[str]"]:
@@ -58,17 +58,6 @@ def test_transactions_that_were_cancelled_leave_no_connection(postgres_url: str)
     gc.collect()
 
 
-def _playing(url: str, scene: Callable[[Database], Awaitable[None]]) -> None:
-    async def main() -> None:
-        database = open_database(url)
-        try:
-            await scene(database)
-        finally:
-            await database.close()
-
-    asyncio.run(main())
-
-
 def _leases(database: Database, *names: str) -> Bound:
     rows = [{"name": name, "owner": "me", "until": now()} for name in names]
     return bind([insertion(t.leader_lease, rows)], database.dialect)
@@ -91,7 +80,7 @@ def test_statements_alone_are_written_if_they_do_what_is_expected(database_url: 
         assert await database.write_alone(_leases(database, "g")) == 1
         assert await _names(database) == ["a", "b", "c", "g"]
 
-    _playing(database_url, scene)
+    play(database_url, scene)
 
 
 def _end_others(connection: sa.Connection) -> None:
@@ -110,7 +99,7 @@ def test_a_connection_that_was_closed_in_the_pool_is_not_used(postgres_url: str)
         for name in "ab":
             assert await database.write_alone(_leases(database, name)) == 1
 
-    _playing(postgres_url, scene)
+    play(postgres_url, scene)
 
 
 def test_a_line_that_is_lost_in_the_middle_leaves_it_open_what_was_written(postgres_url: str) -> None:
@@ -127,7 +116,7 @@ def test_a_line_that_is_lost_in_the_middle_leaves_it_open_what_was_written(postg
         assert raised.value.unclear
         assert await database.write_alone(_leases(database, "a")) == 1
 
-    _playing(postgres_url, scene)
+    play(postgres_url, scene)
 
 
 def _sleeping(connection: sa.Connection) -> bool:
@@ -149,7 +138,7 @@ def test_a_statement_that_was_cancelled_is_not_gone_on_with(postgres_url: str) -
         for name in "abc":
             assert await database.write_alone(_leases(database, name), expecting=1) == 1
 
-    _playing(postgres_url, scene)
+    play(postgres_url, scene)
 
 
 def test_a_server_that_is_not_there_has_written_nothing(tmp_path: object) -> None:
@@ -158,4 +147,4 @@ def test_a_server_that_is_not_there_has_written_nothing(tmp_path: object) -> Non
             await database.write_alone(_leases(database, "a"))
         assert not raised.value.unclear
 
-    _playing(f"postgresql://nobody@/none?host={tmp_path}", scene)
+    play(f"postgresql://nobody@/none?host={tmp_path}", scene)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from relay.core.status import State
 from relay.queue import NoQueue
 from relay.sections import IngestSettings
 from relay.store import inbox, ingestion, messages, suppressions
-from relay.store.database import Database, open_database
+from relay.store.database import Database
 from relay.store.inbox import Taken
 from relay.store.reports import decode_reports
 from relay.tracking.inbox import Inbox
 from relay.tracking.recorder import Recorded, Recorder
+from tests import records
 from tests.tracking.stream import HARD, PROVIDER, START, Fact, Mail, account_of, claimed, tell
 from workers.ingest import Ingest, Unreadable, reports_reader
 
@@ -31,26 +33,12 @@ Scene = Callable[[Database], Awaitable[None]]
 
 @pytest.fixture
 def play(database_url: str) -> Callable[[Scene], None]:
-    return _player(database_url)
+    return partial(records.play, database_url)
 
 
 @pytest.fixture
 def play_on_sqlite(sqlite_url: str) -> Callable[[Scene], None]:
-    return _player(sqlite_url)
-
-
-def _player(url: str) -> Callable[[Scene], None]:
-    def run(scene: Scene) -> None:
-        async def main() -> None:
-            database = open_database(url)
-            try:
-                await scene(database)
-            finally:
-                await database.close()
-
-        asyncio.run(main())
-
-    return run
+    return partial(records.play, sqlite_url)
 
 
 def worker(database: Database, read: Any = reports_reader, **settings: Any) -> Ingest:
